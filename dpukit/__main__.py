@@ -1,24 +1,22 @@
 """The command ``dpukit``: one `click` group over the parts' own commands, each imported when it is called.
 
-Exit codes: 0 done · 1 it could not be done · 2 the words on the command line or in a file are wrong.
+Exit codes are those of `sriov.program`.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
-from sriov.errors import DpuError, InputError
+from sriov import program
 from sriov.version import VERSION
 
 _COMMANDS = {
     "attachments": ("cni.cli", "command", "List the VFs that are inside pods, from the attachment records."),
     "devices": ("deviceplugin.cli", "devices", "List PFs and VFs as this host sees them."),
-    "offload": ("offload.cli", "offload", "Ask the DPU what runs in hardware, and why the rest does not."),
+    "offload": ("offload.cli", "command", "Ask the DPU what runs in hardware, and why the rest does not."),
     "provision": ("deviceplugin.cli", "provision", "Create VFs as policies ask; look first, change only what differs."),
 }
 """Name on the command line → module, the command's name in it, the line of ``dpukit --help``."""
@@ -53,25 +51,9 @@ def dpukit() -> None:
     """Networking for Kubernetes nodes with a DPU."""
 
 
-def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run `command`, tell an error in one sentence per fault, and exit with the code that says who must act.
-
-    Args:
-        command: what to run.
-        arguments: its command line; the process' own when None.
-    """
-    try:
-        command.main(args=arguments, prog_name="dpukit")
-    except DpuError as error:
-        for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
-        sys.exit(2 if isinstance(error, InputError) else 1)
-    sys.exit(0)
-
-
 def main() -> NoReturn:
     """Run the command line; the entry point of ``dpukit`` and of ``python -m dpukit``."""
-    run(dpukit)
+    program.run(dpukit, name="dpukit")
 
 
 if __name__ == "__main__":

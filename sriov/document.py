@@ -88,6 +88,10 @@ class Section:
         """Tell whether the author gave `key` a value."""
         return self._values.get(key) is not None
 
+    def asks_for(self, key: str) -> bool:
+        """Tell whether `key` has a value that asks for something: not nothing, not false, not empty."""
+        return bool(self._values.get(key))
+
     def _typed(self, key: str, kind: type[T], default: T | None, word: str) -> T | None:
         value = self._take(key)
         if value is None:
@@ -176,6 +180,10 @@ class Section:
         if not self.has(key):
             self.faults.add(self.at(key), "is missing", hint=hint)
         return value
+
+    def keys(self) -> tuple[str, ...]:
+        """Name the keys the author gave, for a mapping whose keys are names of their own choice."""
+        return tuple(str(key) for key in self._values)
 
     def ignore(self, *keys: str) -> None:
         """Accept `keys` without reading them."""

@@ -103,6 +103,16 @@ class Vf:
 
 
 @dataclass(frozen=True, slots=True)
+class NetdevState:
+    """What is set on a network device, and whether it has a link; `carrier` is None while the device is down."""
+
+    name: str
+    mtu: int
+    up: bool
+    carrier: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Pf:
     """A physical function as sysfs shows it.
 
@@ -123,3 +133,7 @@ class Pf:
     num_vfs: int
     total_vfs: int
     vfs: tuple[Vf, ...]
+    vf_device: str = ""
+    """The device id all its VFs have (four hex digits); their vendor is the PF's (drivers/pci/iov.c)."""
+    vf_autoprobe: bool = True
+    """Whether the kernel gives its VFs a driver; while it does not, only ``driver_override`` can (pci-driver.c)."""

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sriov.errors import InputError, KernelError, NotFoundError
-from sriov.model import MacAddress, PciAddress, Pf, Vf
+from sriov.model import MacAddress, NetdevState, PciAddress, Pf, Vf
 from sriov.representor import Flavour, PortName, SwitchPort
 
 DEFAULT_ROOT = Path("/sys")
+
+_IFF_UP = 0x1  # include/uapi/linux/if.h
 
 _VIRTFN = re.compile(r"virtfn([0-9]+)")
 
@@ -72,6 +74,8 @@ class Sysfs:
             num_vfs=_number(folder / "sriov_numvfs") or 0,
             total_vfs=total,
             vfs=self.read_vfs(address),
+            vf_device=_vf_device(folder),
+            vf_autoprobe=_number(folder / "sriov_drivers_autoprobe") != 0,
         )
 
     def read_vfs(self, pf: PciAddress) -> tuple[Vf, ...]:
@@ -158,6 +162,60 @@ class Sysfs:
                 hint=_NUM_VFS_HINTS.get(error.errno or 0, ""),
             ) from error
 
+    def write_vf_autoprobe(self, pf: PciAddress, number: int) -> None:
+        """Have the kernel give the PF's VFs a driver from now on (1), or none (0).
+
+        Raises:
+            KernelError: there is no such PF.
+        """
+        path = self._folder(pf) / "sriov_drivers_autoprobe"
+        self._write(path, str(number), subject=f"PF {pf}", operation=f"write {number} to {path.name}")
+
+    def write_probe(self, address: PciAddress) -> None:
+        """Let the kernel look for a driver for the function; which one, it tells by itself (`find_driver`).
+
+        Raises:
+            KernelError: the kernel has no such function, or its driver failed.
+        """
+        path = self.root / "bus/pci/drivers_probe"
+        self._write(path, str(address), subject=f"function {address}", operation="look for its driver")
+
+    # -- network devices of this namespace -----------------------------------------------------------------------------
+
+    def find_netdev_state(self, netdev: str) -> NetdevState | None:
+        """Return MTU, admin state and carrier of `netdev`; None when it is not in this namespace (any more)."""
+        folder = self._netdevs / netdev
+        mtu, flags = _number(folder / "mtu"), _read(folder / "flags")
+        if mtu is None or not flags:
+            return None
+        carrier = {"0": False, "1": True}.get(_read(folder / "carrier") or "")
+        return NetdevState(netdev, mtu, bool(int(flags, 16) & _IFF_UP), carrier)
+
+    def write_mtu(self, netdev: str, mtu: int) -> None:
+        """Set the MTU of `netdev`, in octets.
+
+        Raises:
+            KernelError: the driver refused.
+        """
+        self._write(self._netdevs / netdev / "mtu", str(mtu), subject=netdev, operation=f"set MTU {mtu}")
+
+    def write_up(self, netdev: str) -> None:
+        """Set `netdev` administratively up (net/core/net-sysfs.c, ``flags``).
+
+        Raises:
+            KernelError: the driver refused.
+        """
+        path = self._netdevs / netdev / "flags"
+        flags = int(_read(path) or "0", 16) | _IFF_UP
+        self._write(path, hex(flags), subject=netdev, operation="set it up")
+
+    @staticmethod
+    def _write(path: Path, text: str, *, subject: str, operation: str) -> None:
+        try:
+            path.write_text(f"{text}\n", encoding="ascii")
+        except OSError as error:
+            raise KernelError.from_oserror(error, subject=subject, operation=operation) from error
+
     # -- the switch's side ---------------------------------------------------------------------------------------------
 
     def read_switch_ports(self) -> tuple[SwitchPort, ...]:
@@ -200,6 +258,12 @@ def _read(path: Path) -> str | None:
         if error.errno in _UNREADABLE:
             return None
         raise KernelError.from_oserror(error, subject=str(path), operation="read it") from error
+
+
+def _vf_device(folder: Path) -> str:
+    # The kernel writes it without leading zeros (drivers/pci/iov.c, sriov_vf_device_show).
+    text = _read(folder / "sriov_vf_device")
+    return text.zfill(4) if text else ""
 
 
 def _number(path: Path) -> int | None:

@@ -103,3 +103,13 @@ def test_addresses_of_the_wrong_shape_are_refused(parse: object, text: str) -> N
     assert callable(parse)
     with pytest.raises(InputError, match=text):
         parse(text)
+
+
+def test_keys_of_the_authors_own_choice_can_be_listed() -> None:
+    reader, _ = section({"a": 1, 5: 2})
+    assert reader.keys() == ("a", "5")
+
+
+def test_a_key_asks_for_something_unless_it_is_empty_or_false() -> None:
+    reader, _ = section({"a": True, "b": ["x"], "c": False, "d": [], "e": None, "f": ""})
+    assert [key for key in "abcdefg" if reader.asks_for(key)] == ["a", "b"]
