@@ -1,0 +1,259 @@
+"""Remember what ADD took and from where, on disk, before it takes it; and let one call at a time touch a VF.
+
+Below the state folder: ``attachments/<container>-<ifname>.json`` one record each, written to a temporary name, synced and
+renamed, then the folder synced; ``vfs/<PCI address>`` a link to the record of the VF's owner; ``locks/<PCI address>`` the
+file whose flock guards the VF. The link is made before the record, so that one leading nowhere means "free", and removed
+as soon as the VF is restored: what is left of the attachment then is its addresses. The link need not outlive a power cut,
+for then the VF itself has forgotten everything. Readable by root only: a record holds the network configuration.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cni.attachment import Record, parse_record, render_record
+from cni.request import AttachmentId
+from cni.result import RecordError
+from sriov.errors import BusyError, InputError, KernelError
+from sriov.model import PciAddress
+
+LOCK_TIMEOUT_S = 60
+
+_PLAIN_IFNAME = re.compile(r"[A-Za-z0-9_.]{1,15}")
+_PLAIN_LENGTH_MAX = 200
+
+
+class Records:
+    """The records below one state folder; daemon and in-process client share them.
+
+    Args:
+        root: the state folder; made when needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._attachments = root / "attachments"
+        self._vfs = root / "vfs"
+        self._locks = root / "locks"
+
+    def find(self, attachment: AttachmentId) -> Record | None:
+        """Return the record of an attachment.
+
+        Raises:
+            RecordError: there is one that cannot be understood; it stays where it is.
+        """
+        return self._find(self._attachments / _file_name(attachment))
+
+    def find_owner(self, vf: PciAddress) -> Record | None:
+        """Return the record of the attachment that has the VF.
+
+        Raises:
+            RecordError: there is one that cannot be understood.
+        """
+        record = self._find(self._vfs / str(vf))
+        return record if record is not None and record.vf == vf else None
+
+    def read_all(self) -> tuple[Record | RecordError, ...]:
+        """Read every record; an error stands for each that cannot be understood."""
+        found: list[Record | RecordError] = []
+        for path in sorted(self._attachments.glob("[!.]*.json")):
+            try:
+                record = self._find(path)
+            except RecordError as error:
+                found.append(error)
+            else:
+                found.extend([record] if record is not None else [])
+        return tuple(found)
+
+    def write(self, record: Record) -> None:
+        """Write a record so that it is there whole, or not at all, whatever happens.
+
+        Raises:
+            KernelError: the disk refused.
+        """
+        path = self._attachments / _file_name(record.attachment)
+        with _told(path, "write the record"):
+            self.prepare()
+            self._point_at(record.vf, path)
+            _replace_durably(path, render_record(record))
+
+    def disown(self, record: Record) -> None:
+        """Note that an attachment has its VF no longer, because that is restored; the record stays.
+
+        Raises:
+            KernelError: the disk refused.
+        """
+        path = self._attachments / _file_name(record.attachment)
+        index = self._vfs / str(record.vf)
+        with _told(index, "remove it"):
+            if _leads_to(index, path):
+                index.unlink()
+
+    def remove(self, record: Record) -> None:
+        """Forget an attachment. Whoever calls this has restored its VF, or knows that it is not the owner.
+
+        Raises:
+            KernelError: the disk refused.
+        """
+        path = self._attachments / _file_name(record.attachment)
+        with _told(path, "remove the record"):
+            path.unlink(missing_ok=True)
+            _sync_folder(self._attachments)
+
+    def prepare(self) -> None:
+        """Make the folders.
+
+        Raises:
+            KernelError: the disk refused.
+        """
+        with _told(self._attachments, "make the state folder"):
+            for folder in (self._attachments, self._vfs, self._locks):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def check_writable(self) -> None:
+        """Make sure that a record could be written.
+
+        Raises:
+            KernelError: it could not.
+        """
+        self.prepare()
+        with _told(self._attachments, "write there"), tempfile.TemporaryFile(dir=self._attachments):
+            pass
+
+    @contextmanager
+    def lock(self, vf: PciAddress, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+        """Hold the VF's lock; the kernel gives it back when the process ends.
+
+        Raises:
+            BusyError: somebody else held it for `timeout_s` seconds.
+            KernelError: the disk refused.
+        """
+        path = self._locks / str(vf)
+        self.prepare()
+        with _told(path, "open the lock"):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _lock(descriptor, vf, timeout_s)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _find(self, path: Path) -> Record | None:
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise KernelError.from_oserror(error, subject=str(path), operation="read the record") from error
+        try:
+            return parse_record(text)
+        except InputError as error:
+            raise RecordError(
+                f"record {path.resolve()}",
+                f"cannot be understood: {error}",
+                hint="look at it; remove it once its VF is at home",
+            ) from error
+
+    def _point_at(self, vf: PciAddress, path: Path) -> None:
+        index = self._vfs / str(vf)
+        if _leads_to(index, path):
+            return
+        # The VF's lock is held: nobody else makes this name.
+        fresh = self._vfs / f".{vf}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(f"../{path.parent.name}/{path.name}")
+        fresh.replace(index)
+
+
+def _leads_to(index: Path, path: Path) -> bool:
+    try:
+        return Path(os.readlink(index)).name == path.name
+    except FileNotFoundError:
+        return False
+
+
+def _lock(descriptor: int, vf: PciAddress, timeout_s: float) -> None:
+    """Take the flock; after `timeout_s` give up, and close `descriptor`."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    else:
+        return
+    # flock has no timeout of its own: a thread waits for it, and is left alone when that takes too long.
+    verdict = threading.Lock()
+    abandoned = taken = False
+
+    def wait() -> None:
+        nonlocal taken
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with verdict:
+            taken = True
+            if abandoned:
+                os.close(descriptor)
+
+    thread = threading.Thread(target=wait, name=f"lock-{vf}", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    with verdict:
+        abandoned = not taken
+    if abandoned:
+        raise BusyError(f"VF {vf}", f"another call has worked on it for {timeout_s:g} s", hint="try again later")
+
+
+def _file_name(attachment: AttachmentId) -> str:
+    """Name the file of an attachment: readable where that is unambiguous and short, else with a hash for the rest."""
+    plain = str(attachment)
+    if _PLAIN_IFNAME.fullmatch(attachment.ifname) and len(plain) <= _PLAIN_LENGTH_MAX:
+        return f"{plain}.json"
+    both = f"{attachment.container}/{attachment.ifname}".encode()
+    # Longer than any interface name, so that the two forms cannot meet.
+    return f"{attachment.container[:100]}-{hashlib.sha256(both).hexdigest()[:40]}.json"
+
+
+def _replace_durably(path: Path, text: bytes) -> None:
+    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(fresh).replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(fresh).unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_HINTS = {
+    errno.EROFS: "nothing is attached without a record: make the state folder writable",
+    errno.ENOSPC: "nothing is attached without a record: make room",
+    errno.EDQUOT: "nothing is attached without a record: make room",
+    errno.EACCES: "run as root",
+}
+
+
+@contextmanager
+def _told(path: Path, operation: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = _HINTS.get(error.errno or 0, "")
+        raise KernelError.from_oserror(error, subject=str(path), operation=operation, hint=hint) from error
