@@ -11,8 +11,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from cni.install import find_library, install, render_executable
@@ -93,7 +94,7 @@ def run(bench: Bench, *, turns: int) -> None:
     bare = Side("python3 -I -S -c pass", _run_bare)
     for verb in ("VERSION", "STATUS"):
         with bench.daemon():
-            ours = Side(f"dpukit {verb}", lambda verb=verb: bench.call_ours(verb))
+            ours = Side(f"dpukit {verb}", partial(bench.call_ours, verb))
             print(report(verb, ours, bare, pair(ours, bare, turns=turns), bound=BOUND_QUICK))
     with bench.daemon():
         _compare_attaching(bench, turns=turns, title="with dpukit-node", bound=BOUND_ATTACH)
@@ -102,11 +103,16 @@ def run(bench: Bench, *, turns: int) -> None:
 
 def _compare_attaching(bench: Bench, *, turns: int, title: str, bound: float | None) -> None:
     for verb, other in (("ADD", "DEL"), ("DEL", "ADD")):
-        sides = []
-        for name, call in (("dpukit", bench.call_ours), ("host-device", bench.call_theirs)):
-            undo = {"prepare" if verb == "DEL" else "reset": lambda call=call, other=other: call(other)}
-            sides.append(Side(f"{name} {verb}", lambda call=call, verb=verb: call(verb), **undo))
-        print(report(f"{verb}, {title}", *sides, pair(*sides, turns=turns), bound=bound))
+        ours = _side("dpukit", bench.call_ours, verb, other)
+        theirs = _side("host-device", bench.call_theirs, verb, other)
+        print(report(f"{verb}, {title}", ours, theirs, pair(ours, theirs, turns=turns), bound=bound))
+
+
+def _side(name: str, call: Callable[[str], None], verb: str, other: str) -> Side:
+    """Time `verb`; the `other` verb makes ready for it, or undoes it."""
+    undo = partial(call, other)
+    work = partial(call, verb)
+    return Side(f"{name} {verb}", work, reset=undo) if verb == "ADD" else Side(f"{name} {verb}", work, prepare=undo)
 
 
 def _run_bare() -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -36,7 +37,8 @@ class Resource:
     devices: dict[str, api.Device] = field(default_factory=dict)
     lists: list[dict[str, str]] = field(default_factory=list)
     """Every list that came, as id → health."""
-    stream: object = None
+    stream: Any = None
+    """The open ListAndWatch call; grpc has no name for its type."""
     is_open: bool = True
 
     @property
@@ -135,7 +137,8 @@ class Kubelet:
         request = api.AllocateRequest()
         request.container_requests.add(devices_ids=ids)
         stub = rpc.DevicePluginStub(self.resources[name].channel)
-        return stub.Allocate(request, timeout=DIAL_TIMEOUT_S).container_responses[0]
+        answer: api.AllocateResponse = stub.Allocate(request, timeout=DIAL_TIMEOUT_S)
+        return answer.container_responses[0]
 
     def free(self, name: str, ids: Sequence[str]) -> None:
         """Take devices back from a pod that has ended; no plugin is told of it."""
