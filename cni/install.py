@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import click
 
 from sriov import program
+from sriov.durable import replace_file
 from sriov.errors import InputError, KernelError
 
 _FIRST_LINE_MAX = 127  # BINPRM_BUF_SIZE - 1 before Linux 5.1
@@ -70,12 +70,7 @@ def install(destination: Path, *, name: str, text: bytes) -> Path:
     path = destination / name
     try:
         destination.mkdir(parents=True, exist_ok=True)
-        descriptor, fresh = tempfile.mkstemp(dir=destination, prefix=f".{name}-")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o755)
-            os.fsync(file.fileno())
-        Path(fresh).replace(path)
+        replace_file(path, text, mode=0o755)
     except OSError as error:
         raise KernelError.from_oserror(error, subject=str(path), operation="write it") from error
     return path

@@ -17,12 +17,13 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from cni.attachment import Record, parse_record, render_record
 from cni.request import AttachmentId
 from cni.result import RecordError
+from sriov.durable import replace_file, sync_folder
 from sriov.errors import BusyError, InputError, KernelError
 from sriov.model import PciAddress
 
@@ -83,7 +84,7 @@ class Records:
         with _told(path, "write the record"):
             self.prepare()
             self._point_at(record.vf, path)
-            _replace_durably(path, render_record(record))
+            replace_file(path, render_record(record))
 
     def disown(self, record: Record) -> None:
         """Note that an attachment has its VF no longer, because that is restored; the record stays.
@@ -106,7 +107,7 @@ class Records:
         path = self._attachments / _file_name(record.attachment)
         with _told(path, "remove the record"):
             path.unlink(missing_ok=True)
-            _sync_folder(self._attachments)
+            sync_folder(self._attachments)
 
     def prepare(self) -> None:
         """Make the folders.
@@ -217,29 +218,6 @@ def _file_name(attachment: AttachmentId) -> str:
     both = f"{attachment.container}/{attachment.ifname}".encode()
     # Longer than any interface name, so that the two forms cannot meet.
     return f"{attachment.container[:100]}-{hashlib.sha256(both).hexdigest()[:40]}.json"
-
-
-def _replace_durably(path: Path, text: bytes) -> None:
-    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(fresh).replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(fresh).unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _HINTS = {

@@ -7,13 +7,12 @@ exist is removed at start.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from deviceplugin.allocate import name_device_file, render_device_file
 from deviceplugin.inventory import Device
+from sriov.durable import replace_file
 from sriov.errors import KernelError
 
 
@@ -37,7 +36,7 @@ class DeviceFiles:
             path = self._folder / name_device_file(resource, device.id)
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                _replace(path, render_device_file(device))
+                replace_file(path, render_device_file(device), mode=0o444)
             except OSError as error:
                 raise KernelError.from_oserror(
                     error, subject=str(path), operation="write it", hint="mount the folder read-write"
@@ -66,19 +65,3 @@ def _unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise KernelError.from_oserror(error, subject=str(path), operation="remove it") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees all of it or none, mode 0444."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise

@@ -60,13 +60,21 @@ def read_documents(path: Path) -> tuple[object, ...]:
     Raises:
         InputError: the file cannot be read, or is neither JSON nor YAML.
     """
+    return parse_documents(read_text(path), source=str(path))
+
+
+def read_text(path: Path, *, hint: str = "give the path of a file") -> str:
+    """Read the text of a file that people wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is no UTF-8; `hint` says what to do when it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(str(path), f"cannot read it: {error.strerror}", hint="give the path of a file") from error
+        raise InputError(str(path), f"cannot read it: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
         raise InputError(str(path), "is not UTF-8 text", hint=str(error)) from error
-    return parse_documents(text, source=str(path))
 
 
 def parse_documents(text: str, *, source: str) -> tuple[object, ...]:

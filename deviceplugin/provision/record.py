@@ -19,6 +19,7 @@ from typing import Any
 
 from deviceplugin.model import HostPf
 from deviceplugin.provision.desired import DesiredPf
+from sriov.durable import replace_file
 from sriov.errors import BusyError, DpuError, InputError, KernelError
 from sriov.model import PciAddress
 
@@ -127,7 +128,8 @@ class Records:
         if path.exists():
             return
         try:
-            _write_durably(path, InitialState.of(pf).render())
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(path, InitialState.of(pf).render())
         except OSError as error:
             raise KernelError.from_oserror(error, subject=str(path), operation="write it") from error
 
@@ -187,19 +189,3 @@ def _take(descriptor: int, path: Path, busy: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise BusyError(str(path), busy, hint="let it finish and try again") from error
-
-
-def _write_durably(path: Path, text: str) -> None:
-    """Write `text` so that after a loss of power the file is whole or absent."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

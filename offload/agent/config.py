@@ -10,7 +10,7 @@ from typing import Self
 from offload.model import BridgeWish
 from sriov.document import Faults, Section, parse_interface
 from sriov.errors import InputError
-from sriov.source import parse_document
+from sriov.source import parse_document, read_text
 
 _NETDEV = re.compile(r"[^\s/:]{1,15}")
 _DATAPATH_TYPES = ("system", "netdev")
@@ -75,13 +75,7 @@ def read_config(path: Path | None) -> AgentConfig:
     """
     if path is None:
         return AgentConfig()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise InputError(
-            str(path), f"cannot be read: {reason}", hint="name the agent's configuration with --config"
-        ) from error
+    text = read_text(path, hint="name the agent's configuration with --config")
     return AgentConfig.parse(text, source=str(path))
 
 

@@ -15,9 +15,10 @@ from typing import Self
 
 from offload.desired import parse_state
 from offload.model import DpuState
-from sriov.errors import InputError, KernelError
+from sriov.errors import KernelError
 from sriov.kernel.inotify import FolderWatch, open_folder_watch
 from sriov.kernel.uevent import UeventSocket, open_uevents
+from sriov.source import read_text
 
 
 class StateFile:
@@ -67,13 +68,7 @@ def read_state(path: Path) -> DpuState:
     Raises:
         InputError: it has faults, or the file cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise InputError(
-            str(path), f"cannot be read: {reason}", hint="name the state file with --state file:PATH"
-        ) from error
+    text = read_text(path, hint="name the state file with --state file:PATH")
     return parse_state(text, source=str(path))
 
 

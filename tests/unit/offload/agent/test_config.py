@@ -58,7 +58,7 @@ def test_a_fault_is_told_by_its_place(text: str, sentence: str) -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert read_config(None) == AgentConfig()
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="cannot read it: No such file"):
         read_config(tmp_path / "none.yaml")
     path = tmp_path / "agent.yaml"
     path.write_bytes(b"\xff\xfe")

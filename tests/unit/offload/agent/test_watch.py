@@ -46,5 +46,5 @@ def test_a_broken_version_is_told_once_and_a_missing_file_is_no_new_version(path
     assert not state_file.has_changed()
     path.unlink()
     assert not state_file.has_changed()
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="cannot read it: No such file"):
         state_file.read()
