@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
+# Virtual machines the lab's suite is dealt out to: each boots once and keeps about one core busy.
+MACHINES ?= $(shell test "$$(nproc)" -ge 2 && echo 2 || echo 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit netns lab lab-shell bench clean
@@ -31,9 +33,9 @@ netns: .venv/.ready ## Real kernel, real OVS in private namespaces (root)
 	@packaging/prepare system netns
 	$(PYTEST) tests/netns tests/contract
 
-lab: .venv/.ready ## SR-IOV VFs, eswitch and hardware offload: one boot of the lab's virtual machine
+lab: .venv/.ready ## SR-IOV VFs, eswitch and hardware offload: the lab's virtual machine, one boot per core (MACHINES)
 	@packaging/prepare system lab
-	$(VENV)/python -m tests.lab test
+	$(VENV)/python -m tests.lab --machines $(MACHINES) test
 
 lab-shell: .venv/.ready ## A prompt in the lab's topology
 	@packaging/prepare system lab

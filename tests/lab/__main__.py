@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from tests.lab import session
+from tests.lab import session, several
 from tests.lab.kernel import get_kernel, get_module
 from tests.lab.machine import Machine
 from tests.lab.roots import check_user_namespaces, get_guest, get_tools
@@ -36,6 +36,8 @@ def main(argv: list[str]) -> int:
         if arguments.command == "build":
             store.progress.say(f"the lab is built, in {store.root}")
             return 0
+        if arguments.machines > 1 and arguments.command == "test" and not arguments.words:
+            return several.run_on_several(store, machines=arguments.machines, limit=arguments.limit)
         return session.run(machine, store, module, _job(arguments), arguments.limit)
     except LabError as error:
         store.progress.say(f"lab: {error}")
@@ -82,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_LIMIT,
         metavar="SECONDS",
         help="stop a run that takes longer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--machines",
+        type=int,
+        default=1,
+        metavar="NUMBER",
+        help="for test without words: deal the files of cases out to so many machines at a time (default: %(default)s)",
     )
     parser.add_argument("command", choices=("build", "test", "run", "shell"), help="what to do; see below")
     parser.add_argument(
