@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,43 @@ class Plugin:
         return sorted(path.name for path in found)
 
 
-@pytest.fixture
-def plugin(lab: Lab, vfs: int) -> Iterator[Plugin]:
-    folder = Path("/run/cni-test")
+def installed(lab: Lab, folder: Path) -> Plugin:
     executable = render_executable(python=os.path.realpath(sys.executable), library=find_library())
     install(folder / "bin", name="dpukit", text=executable)
-    yield Plugin(lab.hosts[0], folder)
+    return Plugin(lab.hosts[0], folder)
+
+
+@contextmanager
+def daemon_of(plugin: Plugin) -> Iterator[subprocess.Popen[bytes]]:
+    """Run dpukit-node; whoever has not ended it by then finds it ended."""
+    with Path("/out/logs/cni-daemon.log").open("ab") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "cni.daemon"], env=os.environ | plugin.environment, stderr=log, cwd="/repo"
+        )
+        try:
+            wait_for((plugin.folder / "run/node.sock").exists, "the daemon's socket", seconds=60)
+            yield daemon
+        finally:
+            daemon.terminate()
+            daemon.wait(30)
+
+
+@pytest.fixture
+def plugin(lab: Lab, vfs: int) -> Iterator[Plugin]:
+    """The plugin without a daemon: each call is performed in the client's own process."""
+    folder = Path("/run/cni-test")
+    yield installed(lab, folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def served(lab: Lab, vfs: int) -> Iterator[Plugin]:
+    """The plugin with its daemon, for the tests with many calls."""
+    plugin = installed(lab, Path("/run/cni-served"))
+    with daemon_of(plugin) as daemon:
+        yield plugin
+    assert daemon.returncode == 0
+    shutil.rmtree(plugin.folder)
 
 
 def vlan_of(kept: Mapping[str, Any]) -> int:
@@ -101,17 +132,17 @@ def test_mac_vlan_and_mtu_are_set_and_given_back(plugin: Plugin, make_pod: Calla
     assert (plugin.state_of(0), plugin.leftovers()) == (before, [])
 
 
-def test_the_same_vf_takes_another_address_for_each_next_pod(plugin: Plugin, make_pod: Callable[[str], Pod]) -> None:
+def test_the_same_vf_takes_another_address_for_each_next_pod(served: Plugin, make_pod: Callable[[str], Pod]) -> None:
     """igb lets a VF choose its own address only while its PF has set none."""
-    before = plugin.state_of(1)
+    before = served.state_of(1)
     make_pod("cni-a")
     for mac in (MAC, "0a:58:0a:01:01:03"):
-        status, said = plugin.call("ADD", 1, "cni-a", mac=mac)
-        assert (status, plugin.kept(1)["address"]) == (0, mac), said
+        status, said = served.call("ADD", 1, "cni-a", mac=mac)
+        assert (status, served.kept(1)["address"]) == (0, mac), said
         (link,) = netns.show("ip link show net1", netns="cni-a")
         assert link["address"] == mac
-        assert plugin.call("DEL", 1, "cni-a") == (0, {})
-        assert plugin.state_of(1) == before
+        assert served.call("DEL", 1, "cni-a") == (0, {})
+        assert served.state_of(1) == before
 
 
 def test_a_vf_whose_namespace_was_deleted_without_del_is_home_and_restored_after_del(
@@ -139,31 +170,31 @@ def test_del_right_behind_the_deletion_of_the_namespace_waits_for_the_vf(
     assert (plugin.state_of(3), plugin.leftovers()) == (before, [])
 
 
-def test_a_vf_renamed_in_the_pod_is_found_by_its_pci_address(plugin: Plugin, make_pod: Callable[[str], Pod]) -> None:
-    before = plugin.state_of(4)
+def test_a_vf_renamed_in_the_pod_is_found_by_its_pci_address(served: Plugin, make_pod: Callable[[str], Pod]) -> None:
+    before = served.state_of(4)
     make_pod("cni-a")
-    assert plugin.call("ADD", 4, "cni-a")[0] == 0
+    assert served.call("ADD", 4, "cni-a")[0] == 0
     netns.ip(["link set net1 down", "link set net1 name mine", "link add net1 type dummy"], netns="cni-a")
-    assert plugin.call("DEL", 4, "cni-a") == (0, {})
-    assert (plugin.state_of(4), plugin.leftovers()) == (before, [])
+    assert served.call("DEL", 4, "cni-a") == (0, {})
+    assert (served.state_of(4), served.leftovers()) == (before, [])
 
 
 def test_the_next_pod_gets_the_vf_of_one_that_died_and_its_late_del_does_no_harm(
-    plugin: Plugin, make_pod: Callable[[str], Pod]
+    served: Plugin, make_pod: Callable[[str], Pod]
 ) -> None:
-    before = plugin.state_of(5)
+    before = served.state_of(5)
     make_pod("cni-a")
     make_pod("cni-b")
-    assert plugin.call("ADD", 5, "cni-a", vlan=7)[0] == 0
+    assert served.call("ADD", 5, "cni-a", vlan=7)[0] == 0
     netns.ip(["netns del cni-a"])
-    wait_for(lambda: home_netdev(plugin.host, 5) is not None, "the VF to come home")
-    status, said = plugin.call("ADD", 5, "cni-b", container="c2", vlan=8)
+    wait_for(lambda: home_netdev(served.host, 5) is not None, "the VF to come home")
+    status, said = served.call("ADD", 5, "cni-b", container="c2", vlan=8)
     assert status == 0, said
-    assert plugin.call("DEL", 5, "cni-a", vlan=7) == (0, {})
-    assert vlan_of(plugin.kept(5)) == 8
+    assert served.call("DEL", 5, "cni-a", vlan=7) == (0, {})
+    assert vlan_of(served.kept(5)) == 8
     assert netns.show("ip link show net1", netns="cni-b")
-    assert plugin.call("DEL", 5, "cni-b", container="c2") == (0, {})
-    assert (plugin.state_of(5), plugin.leftovers()) == (before, [])
+    assert served.call("DEL", 5, "cni-b", container="c2") == (0, {})
+    assert (served.state_of(5), served.leftovers()) == (before, [])
 
 
 def test_killing_the_daemon_between_add_and_del_changes_nothing_for_the_caller(
@@ -171,28 +202,22 @@ def test_killing_the_daemon_between_add_and_del_changes_nothing_for_the_caller(
 ) -> None:
     before = plugin.state_of(6)
     make_pod("cni-a")
-    with Path("/out/logs/cni-daemon.log").open("ab") as log:
-        daemon = subprocess.Popen(
-            [sys.executable, "-m", "cni.daemon"], env=os.environ | plugin.environment, stderr=log, cwd="/repo"
-        )
-        wait_for((plugin.folder / "run/node.sock").exists, "the daemon's socket", seconds=60)
-        try:
-            began = time.monotonic()
-            status, said = plugin.call("ADD", 6, "cni-a", mac=MAC)
-            assert status == 0, said
-            print(f"ADD through the daemon: {(time.monotonic() - began) * 1000:.0f} ms")
-        finally:
-            daemon.send_signal(signal.SIGKILL)
-            daemon.wait()
+    with daemon_of(plugin) as daemon:
+        began = time.monotonic()
+        status, said = plugin.call("ADD", 6, "cni-a", mac=MAC)
+        assert status == 0, said
+        print(f"ADD through the daemon: {(time.monotonic() - began) * 1000:.0f} ms")
+        daemon.send_signal(signal.SIGKILL)
+        daemon.wait()
     assert plugin.call("DEL", 6, "cni-a", mac=MAC) == (0, {})
     assert (plugin.state_of(6), plugin.leftovers()) == (before, [])
 
 
-def test_a_refused_attribute_leaves_the_vf_at_home_as_it_was(plugin: Plugin, make_pod: Callable[[str], Pod]) -> None:
+def test_a_refused_attribute_leaves_the_vf_at_home_as_it_was(served: Plugin, make_pod: Callable[[str], Pod]) -> None:
     """igb has no service tags; and it refuses only after the VLAN-less part is done."""
-    before = plugin.state_of(0)
+    before = served.state_of(0)
     make_pod("cni-a")
-    status, said = plugin.call("ADD", 0, "cni-a", mac=MAC, trust="on", vlan=7, vlanProto="802.1ad")
+    status, said = served.call("ADD", 0, "cni-a", mac=MAC, trust="on", vlan=7, vlanProto="802.1ad")
     assert (status, said["code"]) == (1, 102)
     assert "VLAN 7 (qos 0, 802.1ad)" in said["msg"]
-    assert (plugin.state_of(0), plugin.leftovers()) == (before, [])
+    assert (served.state_of(0), served.leftovers()) == (before, [])
