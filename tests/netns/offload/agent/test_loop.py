@@ -59,7 +59,7 @@ def test_vswitchd_killed_and_started_again_has_its_flows_back(dpu: Dpu) -> None:
     dpu.wait_for_flows(len(before))
     assert dpu.switch.dump_flows("br-int") == before
     wait_until(lambda: dpu.pods[0].ping(dpu.pods[1]))
-    assert "ovs-vswitchd is back and has its flows" in dpu.agent_log()
+    wait_until(lambda: "ovs-vswitchd is back and has its flows" in dpu.agent_log())
 
 
 def test_an_agent_killed_and_started_again_changes_nothing(dpu: Dpu) -> None:
@@ -88,7 +88,8 @@ def test_a_pod_that_leaves_takes_its_port_and_flows_along(dpu: Dpu) -> None:
     gone = dpu.pods.pop()
     dpu.write_state()
     wait_until(lambda: gone.representor not in dpu.switch.vsctl("list-ports", "br-int").split())
-    assert not [line for line in dpu.switch.dump_flows("br-int") if gone.address in line]
+    # The port goes in the database's transaction, the flows in the bundle right after it.
+    wait_until(lambda: not [line for line in dpu.switch.dump_flows("br-int") if gone.address in line])
     assert not dpu.pods[0].ping(gone, count=1)
 
 
@@ -175,7 +176,7 @@ def test_without_an_uplink_the_pods_here_talk_all_the_same(underlay: Underlay) -
     dpu.write_state()
     dpu.start_agent()
     wait_until(lambda: dpu.pods[0].ping(dpu.pods[1], count=1), what=dpu.agent_log)
-    assert "uplink: no physical port of an eswitch is in this namespace" in dpu.agent_log()
+    wait_until(lambda: "uplink: no physical port of an eswitch is in this namespace" in dpu.agent_log())
 
 
 def test_a_database_that_was_away_is_served_again(dpu: Dpu) -> None:
