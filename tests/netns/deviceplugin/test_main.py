@@ -47,7 +47,10 @@ def test_it_serves_until_it_is_told_to_stop(node: Node) -> None:
             process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     said = [json.loads(line)["message"] for line in log.read_text().splitlines()]
-    assert said == ["started", "devices", "serving", "registered", "allocated", "stopped"]
+    assert said[:3] == ["started", "devices", "serving"]
+    # Kubelet may call as soon as it knows the plugin, which is before its answer to Register has come back.
+    assert sorted(said[3:5]) == ["allocated", "registered"]
+    assert said[5:] == ["stopped"]
     assert sorted(path.name for path in node.kubelet.folder.iterdir()) == ["kubelet.sock"]
 
 
