@@ -9,6 +9,7 @@ misbehave: refuse registrations, end its streams, wipe its folder.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -102,12 +103,12 @@ class Kubelet:
 
     def wait_for(self, what: Callable[[], bool], *, seconds: float = WAIT_S) -> None:
         """Wait until `what` holds; looked at after each message and every tenth of a second."""
+        deadline = time.monotonic() + seconds
         with self._changed:
-            for _ in range(int(seconds * 10)):
-                if what():
-                    return
+            while not what():
+                lists = {name: resource.lists for name, resource in self.resources.items()}
+                assert time.monotonic() < deadline, f"not within {seconds} s; lists: {lists}"
                 self._changed.wait(0.1)
-        raise AssertionError(f"not within {seconds} s; lists: { {n: r.lists for n, r in self.resources.items()} }")
 
     def wait_for_healthy(self, name: str, ids: Sequence[str]) -> None:
         """Wait until exactly these devices of the resource are healthy."""
