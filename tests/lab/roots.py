@@ -26,6 +26,7 @@ TOOLS = """
 GUEST = """
     python3 python3-venv openvswitch-switch containernetworking-plugins iproute2 iperf3 iputils-ping tcpdump
     ethtool conntrack procps kmod nftables pciutils less strace socat ca-certificates
+    containerd runc rdma-core
 """
 PYTHON = "pyroute2 grpcio protobuf kubernetes click ovs PyYAML pytest hypothesis pytest-timeout"
 CONSTRAINTS = REPOSITORY / "packaging" / "constraints.txt"
