@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
-from sriov.document import Address, Network
+from sriov.document import Address, Interface, Network
 from sriov.model import MacAddress
 
 
@@ -59,16 +59,31 @@ class VfAttributes:
     def difference(self, now: VfAttributes) -> VfAttributes:
         """Return what must be written to come from `now` to these; what is None here is left alone."""
         changed: dict[str, object] = {}
-        for field in fields(self):
-            wanted = getattr(self, field.name)
-            if wanted is not None and wanted != getattr(now, field.name):
-                changed[field.name] = wanted
+        for part in fields(self):
+            wanted = getattr(self, part.name)
+            if wanted is not None and wanted != getattr(now, part.name):
+                changed[part.name] = wanted
         return VfAttributes(**changed)  # type: ignore[arg-type]  # each value comes from the field of the same name
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return self == VfAttributes()
+
+    def phrases(self) -> tuple[str, ...]:
+        """Name what is given, in the order in which the kernel sets it (net/core/rtnetlink.c, ``do_setvfinfo``)."""
+        said = (
+            f"MAC {self.mac}" if self.mac is not None else "",
+            f"VLAN {self.vlan.vlan} (qos {self.vlan.qos}, {self.vlan.protocol})" if self.vlan is not None else "",
+            f"rates {self.rates.minimum} to {self.rates.maximum} Mbit/s" if self.rates is not None else "",
+            f"spoofchk {_on(on=self.spoofchk)}" if self.spoofchk is not None else "",
+            f"link state {self.link_state}" if self.link_state is not None else "",
+            f"trust {_on(on=self.trust)}" if self.trust is not None else "",
+        )
+        return tuple(part for part in said if part)
+
+    def __str__(self) -> str:
+        return ", ".join(self.phrases())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,8 @@ class Link:
     up: bool
     parent: str | None
     """The bus address of its device, for a VF its PCI address; None for software devices and before Linux 5.14."""
+    carrier: bool = field(default=False, compare=False)
+    """Whether frames get through. It comes and goes by itself, so two readings of one link are equal without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +118,25 @@ class LinkChange:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkAddress:
+    """An address that a link has, and what has become of it."""
+
+    address: Interface
+    scope: int
+    """As in ``RT_SCOPE_*``: 0 is the universe, 253 the link."""
+    permanent: bool
+    """Whether it stays until somebody removes it; false for one that was learnt and will expire."""
+    tentative: bool
+    """Whether IPv6 still asks the network for it; it is not usable until then."""
+    duplicate: bool
+    """Whether somebody else answered for it (``IFA_F_DADFAILED``): it stays, and is never usable."""
+
+
+MAIN_TABLE = 254
+"""RT_TABLE_MAIN, where a route without `table` goes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A route through one link. Without `gateway` the destination is on that link."""
 
@@ -113,7 +149,18 @@ class Route:
     priority: int | None = None
     table: int | None = None
     scope: int | None = None
-    """As in ``RT_SCOPE_*``; None: the link for a route without gateway, else the universe."""
+    """As in ``RT_SCOPE_*``; None: the link for a route without gateway, else the universe. IPv6 has the universe only."""
+    on_link: bool = False
+    """Whether the gateway is taken to be on the link though no route of the link says so (``RTNH_F_ONLINK``)."""
+
+    def is_met_by(self, found: Route) -> bool:
+        """Tell whether `found`, as read from the kernel, is this route; what is None here may be anything there."""
+        if (self.to, self.gateway, self.table or MAIN_TABLE) != (found.to, found.gateway, found.table or MAIN_TABLE):
+            return False
+        asked = ((self.mtu, found.mtu), (self.advmss, found.advmss), (self.priority, found.priority))
+        # IPv6 forgets the scope, whatever is asked for (net/ipv6/route.c).
+        scopes = () if self.to.version == 6 else ((self.scope, found.scope),)
+        return all(wanted in (None, now) for wanted, now in (*asked, *scopes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +169,7 @@ class Neighbour:
 
     address: Address
     mac: MacAddress
+
+
+def _on(*, on: bool) -> str:
+    return "on" if on else "off"

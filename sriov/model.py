@@ -44,6 +44,11 @@ class PciAddress:
             )
         return cls(*(int(part, 16) for part in match.groups()))
 
+    @property
+    def routing_id(self) -> int:
+        """Its number on its domain: bus, device and function in 16 bits (PCI Express, "Routing ID")."""
+        return self.bus << 8 | self.device << 3 | self.function
+
     def __str__(self) -> str:
         return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}.{self.function:x}"
 

@@ -20,7 +20,6 @@ from offload.plan import UPLINK_OWNER, choose_uplink, locate, plan_switch, wire,
 from offload.rules import FlowsByOwner, compile_state
 from offload.vswitch.database import Database, open_database
 from sriov.errors import DpuError
-from sriov.kernel.link import import_codec
 from sriov.kernel.sysfs import Sysfs
 from sriov.log import fields
 from sriov.representor import SwitchPort
@@ -137,8 +136,6 @@ class Agent:
             InputError: there is no state to begin with.
         """
         state = self._state_file.read()
-        # Now rather than in the first round, whose time is a pod's waiting time.
-        import_codec()
         with stop_signals() as stop, Wakeups.open(self._config.run_dir, self._state_file.folder) as wakeups:
             while not stop.has_come(within_s=0):
                 try:

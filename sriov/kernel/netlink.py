@@ -1,7 +1,6 @@
 """Speak netlink with the kernel: requests, dumps, attributes, generic families, and the kernel's own words on refusal.
 
-A small codec of our own, for the families pyroute2 does not know well enough (devlink, TC flower): it costs no import
-time and reads a rule in microseconds. Layout: include/uapi/linux/netlink.h and genetlink.h (Linux 6.12). A socket
+A small codec of our own: it costs no import time and reads a rule in microseconds. Layout: include/uapi/linux/netlink.h and genetlink.h (Linux 6.12). A socket
 belongs to the network namespace of the thread that opened it, and lives as long as its `with` block.
 """
 
@@ -35,6 +34,8 @@ _RECEIVE_SIZE = 1 << 18
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
+_NUMBER = struct.Struct("=HHI")
+_TIMEVAL = struct.Struct("@ll")
 _TYPE_MASK = 0x3FFF
 NESTED = 0x8000
 
@@ -73,6 +74,18 @@ class NetlinkSocket:
         """
         self._send(kind, payload, flags=REQUEST | ACK | flags, operation=operation)
         return tuple(self._replies(operation))
+
+    def ask(self, kind: int, payload: bytes, *, operation: str) -> Message:
+        """Send a question that has one message for an answer, and return that; it is not acknowledged besides.
+
+        Raises:
+            KernelError: the kernel refused.
+        """
+        self._send(kind, payload, flags=REQUEST, operation=operation)
+        answer = next(self._replies(operation), None)
+        if answer is None:
+            raise KernelError(self._subject, operation, errno.ENODATA)
+        return answer
 
     def dump(self, kind: int, payload: bytes, *, operation: str) -> tuple[Message, ...]:
         """Ask for a whole table; taken again when the table changed under way.
@@ -114,6 +127,9 @@ class NetlinkSocket:
     def _receive(self, operation: str) -> Iterator[tuple[int, int, int, bytes]]:
         try:
             buffer = self._connection.recv(_RECEIVE_SIZE)
+        except BlockingIOError:
+            # So ends a receive timeout of the socket itself.
+            raise KernelError(self._subject, operation, errno.ETIMEDOUT, hint="the kernel is busy: try again") from None
         except OSError as error:
             raise KernelError.from_oserror(error, subject=self._subject, operation=operation) from error
         return split_messages(buffer)
@@ -160,9 +176,16 @@ def open_netlink(protocol: int, *, subject: str, timeout_s: float = _TIMEOUT_S) 
         connection.setsockopt(_SOL_NETLINK, _EXTENDED_ACK, 1)
         connection.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * _RECEIVE_SIZE)
-        connection.settimeout(timeout_s)
+        # The kernel's own timeout: Python's would ask before each message whether there is one.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(*_split_seconds(timeout_s)))
         connection.bind((0, 0))
         yield NetlinkSocket(connection, subject=subject)
+
+
+def _split_seconds(seconds: float) -> tuple[int, int]:
+    # Nothing at all would mean: wait for ever.
+    microseconds = max(1, round(seconds * 1_000_000))
+    return divmod(microseconds, 1_000_000)
 
 
 def pack_attribute(kind: int, value: bytes) -> bytes:
@@ -173,6 +196,16 @@ def pack_attribute(kind: int, value: bytes) -> bytes:
 def pack_text(kind: int, value: str) -> bytes:
     """Render one attribute that holds a text."""
     return pack_attribute(kind, os.fsencode(value) + b"\0")
+
+
+def pack_number(kind: int, value: int) -> bytes:
+    """Render one attribute that holds a number of 32 bits, in the machine's own order."""
+    return _NUMBER.pack(8, kind, value)
+
+
+def pack_nested(kind: int, *attributes: bytes) -> bytes:
+    """Render one attribute that holds others."""
+    return pack_attribute(kind | NESTED, b"".join(attributes))
 
 
 def parse_attributes(buffer: bytes) -> dict[int, bytes]:

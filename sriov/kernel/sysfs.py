@@ -22,6 +22,8 @@ DEFAULT_ROOT = Path("/sys")
 
 _IFF_UP = 0x1  # include/uapi/linux/if.h
 
+_ATTRIBUTE_SIZE_MAX = 1 << 16
+
 _VIRTFN = re.compile(r"virtfn([0-9]+)")
 
 # What read() of an attribute answers when the object cannot say (a link that is down has no carrier: EINVAL), or went away.
@@ -110,12 +112,23 @@ class Sysfs:
                 hint="give the address of a VF, not of a PF",
             )
         pf = PciAddress.parse(parent)
-        for vf in self.read_vfs(pf):
-            if vf.address == address:
-                return pf, vf
-        raise NotFoundError(
-            f"VF {address}", f"its PF {pf} does not list it", hint="the VFs are being recreated: try again"
-        )
+        index = self._find_vf_index(pf, address)
+        if index is None:
+            raise NotFoundError(
+                f"VF {address}", f"its PF {pf} does not list it", hint="the VFs are being recreated: try again"
+            )
+        return pf, Vf(address, index, self.find_driver(address), self.find_netdev(address))
+
+    def _find_vf_index(self, pf: PciAddress, vf: PciAddress) -> int | None:
+        folder = self._folder(pf)
+        offset, stride = _number(folder / "sriov_offset"), _number(folder / "sriov_stride")
+        if offset is not None:
+            # Computed, as the kernel does it (pci_iov_virtfn_devfn), then made sure: a PF may have hundreds of VFs.
+            computed = (vf.routing_id - pf.routing_id - offset) // (stride or 1)
+            if _target(folder / f"virtfn{computed}") == str(vf):
+                return computed
+        found = (_VIRTFN.fullmatch(name) for name in _listing(folder))
+        return next((int(match[1]) for match in found if match and _target(folder / match[0]) == str(vf)), None)
 
     def find_driver(self, address: PciAddress) -> str | None:
         """Return the name of the driver bound to the function, None when there is none."""
@@ -124,6 +137,11 @@ class Sysfs:
     def find_netdev(self, address: PciAddress) -> str | None:
         """Return the function's network device in this namespace, None when it has none here."""
         names = sorted(_listing(self._folder(address) / "net"))
+        return names[0] if names else None
+
+    def find_rdma_device(self, address: PciAddress) -> str | None:
+        """Return the function's RDMA device in this namespace, None when it has none here."""
+        names = sorted(_listing(self._folder(address) / "infiniband"))
         return names[0] if names else None
 
     def find_pf_netdev(self, address: PciAddress) -> str | None:
@@ -253,7 +271,12 @@ _NUM_VFS_HINTS = {
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
+        # An attribute is one page at most, and read in one piece (fs/sysfs/file.c).
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, _ATTRIBUTE_SIZE_MAX).decode("ascii", "replace").strip()
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno in _UNREADABLE:
             return None

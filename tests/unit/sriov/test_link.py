@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sriov.link import LinkChange, LinkState, Rates, VfAttributes, VlanTag
+from sriov.link import MAIN_TABLE, Link, LinkChange, LinkState, Rates, Route, VfAttributes, VlanTag
 from sriov.model import MacAddress
 
 attributes = st.builds(
@@ -36,3 +40,39 @@ def test_false_is_a_wish_and_none_is_none() -> None:
     assert VfAttributes(trust=False).difference(VfAttributes(trust=True)) == VfAttributes(trust=False)
     assert not LinkChange(up=False).is_empty
     assert LinkChange().is_empty
+
+
+FOUND = Route(
+    ip_network("10.9.0.0/16"), ip_address("10.1.1.1"), mtu=1400, advmss=1300, priority=7, table=MAIN_TABLE, scope=0
+)
+
+
+def test_a_route_is_met_by_one_that_says_more() -> None:
+    assert Route(FOUND.to, FOUND.gateway).is_met_by(FOUND)
+    assert FOUND.is_met_by(FOUND)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(FOUND, to=ip_network("10.9.0.0/17")),
+        replace(FOUND, gateway=None),
+        replace(FOUND, mtu=1500),
+        replace(FOUND, advmss=None),
+        replace(FOUND, priority=8),
+        replace(FOUND, table=100),
+        replace(FOUND, scope=253),
+    ],
+)
+def test_a_route_is_not_met_by_another(other: Route) -> None:
+    assert not FOUND.is_met_by(other)
+
+
+def test_a_wish_for_a_scope_is_void_in_ipv6_as_it_is_to_the_kernel() -> None:
+    to = ip_network("fd00::/64")
+    assert Route(to, scope=253).is_met_by(Route(to, scope=0, table=MAIN_TABLE, priority=1024))
+
+
+def test_a_link_with_and_without_carrier_is_the_same_link() -> None:
+    link = Link(3, "eth0", (), None, 1500, up=True, parent=None)
+    assert replace(link, carrier=True) == link

@@ -48,6 +48,21 @@ def test_a_vf_is_found_with_its_pf(tmp_path: Path) -> None:
     assert reader.read_vf(VF1) == (PF, Vf(VF1, 1, "vfio-pci", None))
 
 
+@pytest.mark.parametrize(("offset", "stride"), [(128, 2), (127, 2), (1, 0), (500, 1)])
+def test_the_number_of_a_vf_is_computed_and_made_sure(tmp_path: Path, offset: int, stride: int) -> None:
+    """The first pair is the 82576's own; the others are what no device should say, and are found out."""
+    reader, fake = sysfs(tmp_path, FakePf(str(PF), "ens1f0", VFS))
+    for name, number in (("sriov_offset", offset), ("sriov_stride", stride)):
+        (fake.root / f"bus/pci/devices/{PF}" / name).write_text(f"{number}\n", encoding="ascii")
+    assert [reader.read_vf(address)[1].index for address in (VF0, VF1)] == [0, 1]
+
+
+def test_the_rdma_device_of_a_function_is_named_while_it_is_here(tmp_path: Path) -> None:
+    reader, fake = sysfs(tmp_path, FakePf(str(PF), "ens1f0", VFS))
+    (fake.root / f"bus/pci/devices/{VF0}/infiniband/mlx5_2").mkdir(parents=True)
+    assert (reader.find_rdma_device(VF0), reader.find_rdma_device(VF1)) == ("mlx5_2", None)
+
+
 def test_an_absent_vf_and_one_that_is_a_pf_are_told_apart(tmp_path: Path) -> None:
     reader, _ = sysfs(tmp_path, FakePf(str(PF), "ens1f0", VFS))
     with pytest.raises(NotFoundError, match=r"0000:02:10\.0: there is no such PCI function"):
