@@ -1,4 +1,4 @@
-"""The lab's kernel, from Debian's source package, and its module, the simulated e-switch."""
+"""The lab's kernel, from Debian's source package, and its modules: the simulated e-switch, and an RDMA device that does nothing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def get_kernel(store: Store, tools: Tools) -> Kernel:
 
 
 def get_module(store: Store, tools: Tools, kernel: Kernel) -> Path:
-    """Return the folder with dpusim.ko, compiled when its sources or the kernel changed."""
+    """Return the folder with dpusim.ko and rdmasim.ko, compiled when their sources or the kernel changed."""
     sources = [path for path in sorted(MODULE.iterdir()) if path.suffix in {".c", ".h"} or path.name == "Kbuild"]
     key = digest((kernel.key, *(part for path in sources for part in (path.name, path.read_bytes()))))
 
@@ -101,7 +101,8 @@ def get_module(store: Store, tools: Tools, kernel: Kernel) -> Path:
         command = ["make", "-C", "/mnt/devel", "M=/mnt/dpusim", "W=1", "modules"]
         with store.progress.step("dpusim: compile"):
             run_logged(tools.enter(work, command), store.log("dpusim"))
-        shutil.copy(work / "dpusim" / "dpusim.ko", folder / "dpusim.ko")
+        for name in ("dpusim.ko", "rdmasim.ko"):
+            shutil.copy(work / "dpusim" / name, folder / name)
         shutil.rmtree(work)
 
     return store.get("dpusim", key, make)

@@ -19,6 +19,8 @@ BOOT = (
     "console=ttyS0 root=/dev/vda ro rootfstype=ext4 init=/usr/sbin/init panic=-1 no_timer_check"
     # none of the devices that exist only because their driver does: a namespace starts with lo and nothing else
     " fb_tunnels=none dummy.numdummies=0 bonding.max_bonds=0"
+    # an RDMA device belongs to one namespace; the kernel takes no change of this once there is a second one
+    " ib_core.netns_mode=0"
 )
 
 
