@@ -7,7 +7,6 @@ calls `Faults.raise_if_any` once, so that an author corrects all faults in one g
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import (
     IPv4Address,
@@ -98,7 +97,9 @@ class Section:
             return default
         # bool is a subclass of int, and `numVfs: yes` is not a number.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            self.faults.add(self.at(key), f"{value!r} is {_kind(value)}, must be {word}")
+            quoted = kind is int and isinstance(value, str) and value.isascii() and value.isdigit()
+            hint = f"write it without quotes: {value}" if quoted else ""
+            self.faults.add(self.at(key), f"{value!r} is {_kind(value)}, must be {word}", hint=hint)
             return default
         return value
 
@@ -198,6 +199,8 @@ class Section:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Say which of the `known` words `word` may have been meant to be; else list them."""
+    import difflib  # by whoever has made a mistake only
+
     lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), list(lower), n=1)
     return f"did you mean {lower[close[0]]!r}?" if close else f"known: {', '.join(sorted(known))}"

@@ -1,4 +1,4 @@
-"""Write a file so that after a loss of power it is there whole, or as it was before.
+"""Write a file so that whoever reads it, and after a loss of power the disk, has it whole, or as it was before.
 
 Temporary name in the same folder, fsync, rename, fsync of the folder (man 2 rename, man 2 fsync). A reader sees the old
 text or the new one, never half of it; a temporary name begins with a dot and does not outlive a failed write.
@@ -7,35 +7,40 @@ text or the new one, never half of it; a temporary name begins with a dot and do
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 
-def replace_file(path: Path, text: str | bytes, *, mode: int = 0o600) -> None:
+def replace_file(path: Path, text: str | bytes, *, mode: int = 0o600, synced: bool = True) -> None:
     """Let the file at `path` hold `text`; its folder must be there.
 
     Args:
         path: where.
         text: what; a text is written as UTF-8.
         mode: the file's permissions.
+        synced: whether it must outlive a loss of power. Without it the file outlives whatever happens to this process,
+            and after a loss of power there may be the old file, none, or an empty one.
 
     Raises:
         OSError: the disk refused; the caller knows what was to be written and tells it.
     """
-    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    # Not tempfile, whose import takes longer than the write.
+    fresh = path.with_name(f".{path.name[:40]}.{os.urandom(6).hex()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        Path(fresh).replace(path)
+            os.fchmod(descriptor, mode)
+            if synced:
+                os.fsync(descriptor)
+        fresh.replace(path)
     except BaseException:
         with suppress(FileNotFoundError):
-            Path(fresh).unlink()
+            fresh.unlink()
         raise
-    sync_folder(path.parent)
+    if synced:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,9 +7,11 @@ words on the command line or in a file are wrong.
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
@@ -22,6 +24,9 @@ from sriov.version import VERSION
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+_SIGNAL_LATENCY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,31 @@ def stop_event() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def wait_for(stop: threading.Event) -> None:
+    """Wait, in the main thread, until `stop` is set.
+
+    The kernel may hand a signal to any thread (it does after SIGSTOP and SIGCONT); Python runs the handler in the main
+    thread, which an endless wait would keep asleep.
+    """
+    while not stop.wait(_SIGNAL_LATENCY_S):
+        pass
+
+
+def notify_manager(environment: Mapping[str, str], state: str) -> None:
+    """Tell the service manager that started this daemon how it stands (man 3 sd_notify); nobody, when none asked.
+
+    Args:
+        environment: names the manager's socket (``NOTIFY_SOCKET``: a path, or with ``@`` an abstract name).
+        state: ``READY=1`` or ``STOPPING=1``.
+    """
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        # A manager that does not listen is no reason not to work.
+        manager.sendto(state.encode(), b"\0" + address[1:].encode() if address[0] == "@" else address)
 
 
 def run(command: click.Command, arguments: Sequence[str] | None = None, *, name: str) -> NoReturn:

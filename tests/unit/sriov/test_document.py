@@ -51,7 +51,7 @@ def test_every_fault_is_told_at_once_with_its_place() -> None:
         faults.raise_if_any()
     lines = str(caught.value).splitlines()
     assert "policy.yaml: numVfs: is missing" in lines
-    assert "policy.yaml: mtu: '9000' is a text, must be an integer" in lines
+    assert "policy.yaml: mtu: '9000' is a text, must be an integer (write it without quotes: 9000)" in lines
     assert "policy.yaml: eSwitchMode: 'switchdevv' is not one of legacy, switchdev (did you mean 'switchdev'?)" in lines
     assert any(line.startswith("policy.yaml: pf: 'x' is not a PCI address") for line in lines)
     assert "policy.yaml: l[0]: 1 is an integer, must be a text" in lines

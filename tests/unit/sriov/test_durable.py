@@ -34,3 +34,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
 def test_a_long_name_is_no_obstacle(tmp_path: Path) -> None:
     replace_file(tmp_path / ("n" * 250), "x")
     assert (tmp_path / ("n" * 250)).read_bytes() == b"x"
+
+
+def test_a_file_that_need_not_outlive_a_power_cut_is_replaced_whole_all_the_same(tmp_path: Path) -> None:
+    replace_file(tmp_path / "a", "old")
+    with (tmp_path / "a").open("rb") as reader:
+        replace_file(tmp_path / "a", "new", synced=False)
+        assert reader.read() == b"old"
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_disk_that_refuses_the_draft_is_told_by_its_own_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        replace_file(tmp_path / "nowhere" / "a", "x")
