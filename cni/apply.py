@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from cni.observe import Pod, Workplace
+from cni.observe import Pod, Workplace, read_attributes
 from cni.plan import AddAltname, DropAltname, FoundVf, Layer3, Move, Place, SetLink, SetVf, Step
-from sriov.errors import NotFoundError
+from sriov.errors import KernelError, NotFoundError
 from sriov.kernel.link import Links
+from sriov.link import VfAttributes
 
 
 def apply_steps(steps: Iterable[Step], work: Workplace, found: FoundVf) -> tuple[Place, int]:
@@ -22,7 +23,7 @@ def apply_steps(steps: Iterable[Step], work: Workplace, found: FoundVf) -> tuple
     for step in steps:
         match step:
             case SetVf(change):
-                work.home.change_vf(work.pf, work.vf.index, change)
+                apply_attributes(change, work)
             case DropAltname(altname):
                 _links(work, place).drop_altname(index, altname)
             case AddAltname(altname):
@@ -37,6 +38,24 @@ def apply_steps(steps: Iterable[Step], work: Workplace, found: FoundVf) -> tuple
             case _:
                 assert_never(step)
     return place, index
+
+
+def apply_attributes(change: VfAttributes, work: Workplace) -> None:
+    """Have the PF keep these attributes of the VF.
+
+    Raises:
+        KernelError: its driver refused one, which is named; those before it are set.
+        UnsupportedError: the PF has no device here.
+    """
+    try:
+        work.home.change_vf(work.pf, work.vf.index, change)
+    except KernelError as error:
+        # The kernel sets one after the other and stops at the first refusal: it is the first that is not so.
+        refused = change.difference(read_attributes(work))
+        driver = f"the PF's driver is {work.pf_driver}" if work.pf_driver else ""
+        hint = "; ".join(part for part in (error.hint, driver) if part)
+        operation = f"set {next(iter(refused.phrases() or change.phrases()))} of VF {work.vf.index}"
+        raise KernelError(error.subject, operation, error.errno, hint=hint, said=error.said) from error
 
 
 def _links(work: Workplace, place: Place) -> Links:

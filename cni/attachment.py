@@ -23,6 +23,15 @@ class Phase(StrEnum):
     DONE = "done"
 
 
+class Kind(StrEnum):
+    """How a VF is given to a pod."""
+
+    NETDEV = "netdev"
+    """As a network device, which moves into the pod."""
+    USERSPACE = "userspace"
+    """As a PCI function, to a program (vfio-pci and the like): nothing moves, its PF's attributes are all there is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """How the VF's network device was before the pod."""
@@ -36,6 +45,11 @@ class Home:
     up: bool
     tells_parent: bool
     """Whether the kernel tells of which device a link is, so that nothing else can be taken for this one."""
+
+    @classmethod
+    def nowhere(cls) -> Home:
+        """Return what stands for a VF that has no network device."""
+        return cls(0, "", (), MacAddress(bytes(6)), 0, up=False, tells_parent=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,9 @@ class Record:
     call: Call
     mac: str = ""
     ips: tuple[str, ...] = ()
+    kind: Kind = Kind.NETDEV
+    rdma: str = ""
+    """The RDMA device that goes along with the network device; empty when none does."""
 
     def finished(self, *, index: int, mac: str, ips: tuple[str, ...]) -> Record:
         """Return the record of the attachment once it stands."""
@@ -106,6 +123,8 @@ def render_record(record: Record) -> bytes:
         },
         "mac": record.mac,
         "ips": list(record.ips),
+        "kind": record.kind,
+        "rdma": record.rdma,
     }
     return json.dumps(said, indent=1).encode("ascii") + b"\n"
 
@@ -143,10 +162,14 @@ def parse_record(text: bytes) -> Record:
     return record
 
 
+# Guessed wrong, one of these would lose a VF: taken for another boot's, or for that of an ADD that died.
+_NEEDED = ("containerID", "ifname", "network", "netns", "phase", "boot", "home", "attributes", "call")
+
+
 def _parse_record(section: Section) -> Record:
     vf = section.required("vf", section.parsed("vf", PciAddress.parse))
     netns = section.section("netns") or Section({}, path="netns", faults=section.faults)
-    for key in ("containerID", "ifname", "home", "attributes", "call"):
+    for key in _NEEDED:
         section.required(key, None)
     return Record(
         attachment=AttachmentId(section.text("containerID") or "", section.text("ifname") or ""),
@@ -161,6 +184,9 @@ def _parse_record(section: Section) -> Record:
         call=_parse_call(_part(section, "call")),
         mac=section.text("mac") or "",
         ips=section.parsed_list("ips", str),
+        # Records of versions that knew one kind only do not say it.
+        kind=Kind(section.choice("kind", tuple(Kind), Kind.NETDEV) or Kind.NETDEV),
+        rdma=section.text("rdma") or "",
     )
 
 
@@ -169,6 +195,8 @@ def _part(section: Section, key: str) -> Section:
 
 
 def _parse_home(section: Section) -> Home:
+    for key in ("index", "up", "tells_parent"):
+        section.required(key, None)
     mac = section.required("mac", section.parsed("mac", MacAddress.parse))
     return Home(
         index=section.integer("index") or 0,

@@ -43,6 +43,7 @@ def describe(record: Record) -> dict[str, object]:
         "mac": record.mac,
         "ips": list(record.ips),
         "home": record.home.name,
+        "kind": record.kind,
     }
 
 
@@ -59,5 +60,5 @@ def _row(record: Record) -> tuple[str, ...]:
     container = record.attachment.container[:13]
     return (
         str(said["vf"]), str(said["ifname"]), container, record.network, record.phase, record.mac or "-", addresses,
-        record.home.name,
+        record.home.name or "-",
     )  # fmt: skip

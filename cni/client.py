@@ -20,8 +20,9 @@ MAGIC = b"dpukit1\n"
 UNREADABLE = 0xFFFFFFFF
 NOT_PERFORMED = 255
 """The status with which a daemon of another version says: do it yourself."""
-PATIENCE_S = 300
-"""Longer than the daemon takes for anything; runtimes give up before."""
+PATIENCE_S = 110
+"""Longer than the daemon takes for anything. Shorter than kubelet gives a sandbox to go (two minutes), so that a DEL which a
+daemon sits on is done here in time."""
 
 SOCKET_NAME = "node.sock"
 

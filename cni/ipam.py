@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ class Delegation:
     """CNI_PATH: folders, with ``:`` between them."""
     environment: Mapping[str, str]
     stdin: bytes
+    deadline_s: float = DEADLINE_S
+    """How long it may take."""
+    lock: int | None = None
+    """The descriptor of the VF's lock. The plugin inherits it: if we die, whoever undoes our work waits until it has ended."""
 
     @contextmanager
     def start(self, verb: Verb) -> Iterator[Running]:
@@ -51,6 +56,7 @@ class Delegation:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     env={**self.environment, "CNI_COMMAND": verb.value},
+                    pass_fds=() if self.lock is None else (self.lock,),
                     process_group=0,  # a plugin that hangs is killed with what it started
                 )
             except OSError as error:
@@ -58,12 +64,12 @@ class Delegation:
                 raise KernelError.from_oserror(error, subject=subject, operation=f"start {program}") from error
         with process:
             try:
-                yield Running(process, self.kind)
+                yield Running(process, self.kind, self.deadline_s)
             finally:
                 # Killed in the middle it might leave half an allocation behind.
                 with suppress(UnreachableError, DelegateError):
                     if process.returncode is None:
-                        Running(process, self.kind).wait()
+                        Running(process, self.kind, self.deadline_s).wait()
 
     def run(self, verb: Verb) -> bytes:
         """Run the plugin and return what it answers.
@@ -81,7 +87,7 @@ class Delegation:
             InputError: its name is none.
             NotFoundError: it is in no folder of CNI_PATH.
         """
-        if "/" in self.kind or self.kind in (".", ".."):
+        if "/" in self.kind or self.kind in (".", "..") or not self.kind.isprintable():
             raise InputError("ipam.type", f"{self.kind!r} is not the name of a plugin")
         for folder in self.path.split(":"):
             program = Path(folder) / self.kind
@@ -95,23 +101,28 @@ class Delegation:
 class Running:
     """A plugin at work."""
 
-    def __init__(self, process: subprocess.Popen[bytes], kind: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], kind: str, deadline_s: float) -> None:
         self._process = process
         self._kind = kind
+        self._deadline_s = deadline_s
+        self._began = time.monotonic()
 
-    def wait(self, *, deadline_s: float = DEADLINE_S) -> bytes:
+    def wait(self) -> bytes:
         """Wait for its answer.
 
         Raises:
-            UnreachableError: it took longer than `deadline_s` seconds, and was killed.
+            UnreachableError: it took longer than it may since it was started, and was killed.
             DelegateError: it failed; with its own words.
         """
         try:
-            answer, said = self._process.communicate(timeout=deadline_s)
+            left = self._began + self._deadline_s - time.monotonic()
+            answer, said = self._process.communicate(timeout=max(left, 0.001))
         except subprocess.TimeoutExpired:
             _kill(self._process)
             raise UnreachableError(
-                f"IPAM {self._kind}", f"gave no answer in {deadline_s:g} s and was killed", hint="see its own logs"
+                f"IPAM {self._kind}",
+                f"gave no answer in {self._deadline_s:g} s and was killed",
+                hint="see its own logs",
             ) from None
         if self._process.returncode != 0:
             raise _read_error(answer, said, kind=self._kind, status=self._process.returncode)

@@ -6,13 +6,13 @@ in `NetworkConfig.suspicious`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from cni.capability import Asked, parse_asked
 from cni.request import Request, find_ipam
-from cni.result import EnvironmentInputError, FieldError, Result, parse_result, parse_version
+from cni.result import DelegateError, FieldError, Result, parse_result, parse_version
 from sriov.document import Address, Faults, Network, Section, parse_network
 from sriov.errors import InputError
 from sriov.link import LinkState, Rates, VfAttributes, VlanProtocol, VlanTag
@@ -20,24 +20,25 @@ from sriov.model import MTU_MAX, MTU_MIN, VLAN_MAX, MacAddress, PciAddress
 
 QOS_MAX = 7
 RATE_MAX = 2**32 - 1
+LOG_LEVELS = ("panic", "error", "warning", "info", "debug")
 
-_KEYS = (
+KEYS = (
     "cniVersion", "name", "type", "ipam", "dns", "prevResult", "runtimeConfig", "capabilities", "args",
     "deviceID", "vlan", "vlanQoS", "vlanProto", "mac", "spoofchk", "trust", "link_state", "min_tx_rate", "max_tx_rate",
     "logLevel", "logFile", "mtu", "routes", "dpu",
 )  # fmt: skip
-_CANONICAL = {key.lower(): key for key in _KEYS}
-
-_ARGS = ("IgnoreUnknown", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID", "MAC")
+_CANONICAL = {key.lower(): key for key in KEYS}
+_OTHERS = ("pciBusID", "cni.dev/valid-attachments", "cni.dev/attachments")
+"""What runtimes write in for others: Multus for host-device, beside deviceID; libcni for GC."""
 
 # What templates render for "none" where a word is expected.
-_MAY_BE_EMPTY = frozenset({"mac", "spoofchk", "trust", "link_state", "vlanProto"})
+_MAY_BE_EMPTY = frozenset({"deviceID", "mac", "spoofchk", "trust", "link_state", "vlanProto", "logLevel"})
 
 _GATEWAY = IPv4Address("169.254.1.1")
 _GATEWAY6 = IPv6Address("fe80::1")
 _GATEWAY_MAC = MacAddress(bytes.fromhex("0a58a9fe0101"))
 
-_NO_DEVICE = (
+NO_DEVICE = (
     "the NetworkAttachmentDefinition lacks the k8s.v1.cni.cncf.io/resourceName annotation, "
     "or the pod does not request the resource"
 )
@@ -78,6 +79,10 @@ class NetworkConfig:
     previous: Result | None
     suspicious: tuple[str, ...]
     """One sentence for each key that looks like a misspelt one of ours."""
+    ips: tuple[Address, ...] = ()
+    """What IPAM was asked for by the runtime; its answer must have them."""
+    device_file: str = ""
+    """Where the runtime looks for a description of the device; empty when it does not."""
 
 
 def parse_network_config(request: Request) -> NetworkConfig:
@@ -91,30 +96,63 @@ def parse_network_config(request: Request) -> NetworkConfig:
     document = _canonical(request.document)
     faults = Faults()
     section = Section(document, path="", faults=faults)
-    arguments = _parse_args(request.args)
     _refuse_what_is_not_offered(document)
-    vf = section.required("deviceID", section.parsed("deviceID", PciAddress.parse), hint=_NO_DEVICE)
-    mac = _parse_mac(section, document, arguments)
-    routed = _parse_routed(section)
-    ipam = find_ipam(request)
-    if routed is not None and ipam is None:
-        faults.add("routes", "needs addresses, and there is no ipam", hint="add an ipam, or take routes away")
-    if ipam is None and parse_version(request.version) < (0, 3, 0):
-        faults.add("ipam", f"is missing, and a result of CNI {request.version} cannot be without address")
+    asked = parse_asked(document, request.args, faults=faults)
+    vf = _parse_device(section, asked)
+    own_mac = section.parsed("mac", MacAddress.parse_unicast)
+    mac = asked.mac or own_mac
     config = NetworkConfig(
         # A configuration without deviceID is at fault, and does not leave this function.
         vf=vf or PciAddress(0, 0, 0, 0),
         mac=mac,
         mtu=section.integer("mtu", minimum=MTU_MIN, maximum=MTU_MAX),
-        attributes=_parse_attributes(section, mac),
-        routed=routed,
-        ipam=ipam,
+        attributes=_parse_attributes(section, mac, asked),
+        routed=_parse_routed(section),
+        ipam=find_ipam(request),
         dns=_parse_dns(document),
         previous=_parse_previous(document),
         suspicious=tuple(_suspicious(document)),
+        ips=asked.ips,
+        device_file=asked.device_file,
     )
+    _check_ipam(config, request.version, faults)
+    _check_log(section)
     faults.raise_if_any()
     return config
+
+
+def _parse_device(section: Section, asked: Asked) -> PciAddress | None:
+    """Read which VF it is: the runtime writes it at the top, or into runtimeConfig, or both."""
+    if asked.device is None:
+        return section.required("deviceID", section.parsed("deviceID", PciAddress.parse), hint=NO_DEVICE)
+    again = Section({"deviceID": asked.device}, path="runtimeConfig", faults=section.faults)
+    of_runtime, vf = again.parsed("deviceID", PciAddress.parse), section.parsed("deviceID", PciAddress.parse)
+    if vf is not None and of_runtime is not None and vf != of_runtime:
+        section.faults.add(
+            "deviceID", f"{str(vf)!r} is not runtimeConfig.deviceID, {str(of_runtime)!r}", hint="leave one of them out"
+        )
+    return vf or of_runtime
+
+
+def _check_ipam(config: NetworkConfig, version: str, faults: Faults) -> None:
+    if config.ipam is not None:
+        return
+    if config.routed is not None:
+        faults.add("routes", "needs addresses, and there is no ipam", hint="add an ipam, or take routes away")
+    if config.ips:
+        asked = ", ".join(str(address) for address in config.ips)
+        faults.add("runtimeConfig.ips", f"asks for {asked}, and there is no ipam", hint="add one that can give them")
+    if parse_version(version) < (0, 3, 0):
+        faults.add("ipam", f"is missing, and a result of CNI {version} cannot be without address")
+
+
+def _check_log(section: Section) -> None:
+    level = section.text("logLevel")
+    if level is not None and level.lower() not in LOG_LEVELS:
+        section.faults.add("logLevel", f"{level!r} is not one of {', '.join(LOG_LEVELS)}")
+    file = section.text("logFile")
+    if file and not file.startswith("/"):
+        section.faults.add("logFile", f"{file!r} is not an absolute path", hint="the daemon has a folder of its own")
 
 
 def _canonical(document: Mapping[str, object]) -> Mapping[str, object]:
@@ -129,49 +167,9 @@ def _refuse_what_is_not_offered(document: Mapping[str, object]) -> None:
         raise FieldError(
             "dpu.mode", f"unsupported field: dpu.mode is {mode!r}", hint="only 'off' until the two-cluster mode comes"
         )
-    runtime = document.get("runtimeConfig")
-    if isinstance(runtime, Mapping) and runtime.get("infinibandGUID"):
-        raise FieldError(
-            "runtimeConfig.infinibandGUID",
-            f"unsupported field: it is {runtime['infinibandGUID']!r}",
-            hint="dpukit attaches Ethernet VFs",
-        )
 
 
-def _parse_args(text: str) -> Mapping[str, str]:
-    """Read CNI_ARGS: pairs with ``=``, between them ``;``."""
-    pairs = [pair.split("=") for pair in text.split(";") if pair]
-    for pair in pairs:
-        if len(pair) != 2:
-            raise EnvironmentInputError("CNI_ARGS", f"{'='.join(pair)!r} is no pair KEY=VALUE")
-    arguments = dict(pairs)
-    unknown = sorted(set(arguments) - set(_ARGS))
-    if unknown and arguments.get("IgnoreUnknown", "").lower() not in ("1", "true"):
-        raise EnvironmentInputError("CNI_ARGS", f"unknown args {unknown}", hint="IgnoreUnknown=1 lets them pass")
-    return arguments
-
-
-def _parse_mac(section: Section, document: Mapping[str, object], arguments: Mapping[str, str]) -> MacAddress | None:
-    """Choose the MAC address: the runtime's before the pod's before the network's."""
-    section.ignore("mac")
-    sources = (
-        ("runtimeConfig.mac", _lower_keys(document.get("runtimeConfig")).get("mac")),
-        ("CNI_ARGS MAC", arguments.get("MAC")),
-        ("mac", document.get("mac")),
-    )
-    chosen = None
-    for place, value in sources:
-        if value:
-            only = Section({place: value}, path="", faults=section.faults)
-            chosen = chosen or only.parsed(place, MacAddress.parse_unicast)
-    return chosen
-
-
-def _lower_keys(document: object) -> dict[str, object]:
-    return {str(key).lower(): value for key, value in document.items()} if isinstance(document, Mapping) else {}
-
-
-def _parse_attributes(section: Section, mac: MacAddress | None) -> VfAttributes:
+def _parse_attributes(section: Section, mac: MacAddress | None, asked: Asked) -> VfAttributes:
     state = section.choice("link_state", tuple(LinkState))
     return VfAttributes(
         mac=mac,
@@ -179,7 +177,7 @@ def _parse_attributes(section: Section, mac: MacAddress | None) -> VfAttributes:
         spoofchk=_parse_switch(section, "spoofchk"),
         trust=_parse_switch(section, "trust"),
         link_state=None if state is None else LinkState(state),
-        rates=_parse_rates(section),
+        rates=_parse_rates(section, asked.max_tx_rate),
     )
 
 
@@ -201,16 +199,17 @@ def _parse_vlan(section: Section) -> VlanTag | None:
     return None if vlan is None else VlanTag(vlan, qos or 0, VlanProtocol(protocol))
 
 
-def _parse_rates(section: Section) -> Rates | None:
-    if not section.has("min_tx_rate") and not section.has("max_tx_rate"):
+def _parse_rates(section: Section, asked: int | None) -> Rates | None:
+    """Read both rates; one message carries them, so one alone lets the other be without limit."""
+    if asked is None and not section.has("min_tx_rate") and not section.has("max_tx_rate"):
         return None
-    rates = Rates(
-        section.integer("min_tx_rate", 0, maximum=RATE_MAX) or 0,
-        section.integer("max_tx_rate", 0, maximum=RATE_MAX) or 0,
-    )
-    if rates.maximum and rates.minimum > rates.maximum:
-        section.faults.add("min_tx_rate", f"{rates.minimum} is more than max_tx_rate, {rates.maximum} (Mbit/s)")
-    return rates
+    minimum = section.integer("min_tx_rate", maximum=RATE_MAX) or 0
+    limits = [limit for limit in (section.integer("max_tx_rate", maximum=RATE_MAX), asked) if limit]
+    # The network and the pod may both set a limit: neither is exceeded.
+    maximum = min(limits, default=0)
+    if maximum and minimum > maximum:
+        section.faults.add("min_tx_rate", f"{minimum} is more than max_tx_rate, {maximum} (Mbit/s)")
+    return Rates(minimum, maximum)
 
 
 def _parse_routed(section: Section) -> RoutedMode | None:
@@ -246,20 +245,32 @@ def _parse_previous(document: Mapping[str, object]) -> Result | None:
 
 def _suspicious(document: Mapping[str, object]) -> list[str]:
     found = []
-    for key in document:
+    for key in (key for key in document if key not in KEYS and key not in _OTHERS):
+        import difflib  # for a configuration with keys of others only
+
         close = difflib.get_close_matches(key.lower(), list(_CANONICAL), n=1, cutoff=0.8)
-        if key not in _KEYS and close:
+        if close:
             found.append(f"{key!r} is not read: did you mean {_CANONICAL[close[0]]!r}?")
     return found
 
 
 def check_addresses(config: NetworkConfig, addresses: Result) -> None:
-    """Make sure that every destination of the routed mode can be reached from one of the pod's addresses.
+    """Make sure that IPAM gave what was asked for, and that every destination of the routed mode can be reached.
 
     Raises:
         InputError: a destination's family is not among the addresses'.
+        DelegateError: the runtime asked for an address that is not among them.
     """
-    families = {ip.address.version for ip in addresses.ips}
+    given = {ip.address.ip for ip in addresses.ips}
+    for address in config.ips:
+        if address not in given:
+            raise DelegateError(
+                f"IPAM {config.ipam}",
+                f"gave {', '.join(str(other) for other in given)}, not {address} which runtimeConfig.ips asks for",
+                code=0,
+                hint="take an IPAM plugin with the capability ips",
+            )
+    families = {address.version for address in given}
     for index, network in enumerate((config.routed.to or ()) if config.routed else ()):
         if network.version not in families:
             raise InputError(

@@ -13,14 +13,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from cni.attachment import Phase, Record
-from cni.plan import FoundVf, Place
-from sriov.errors import UnsupportedError
+from cni.plan import FoundVf, Place, UserspaceVf
+from cni.result import NetnsInputError, UnknownContainerError
+from sriov.errors import BusyError, InputError, UnsupportedError
 from sriov.kernel import netns as namespaces
 from sriov.kernel.address import Addressing
 from sriov.kernel.link import Links, open_rtnetlink, watch_links
 from sriov.kernel.sysfs import Sysfs
 from sriov.link import Link, VfAttributes
 from sriov.model import PciAddress, Vf
+
+USERSPACE_DRIVERS = ("vfio-pci", "uio_pci_generic", "igb_uio")
+"""They hand a function to a program; it has no network device while one of them is bound."""
 
 HOMECOMING_S = 10
 """The kernel takes a dead namespace apart in its own time; its VFs come home when it gets there."""
@@ -45,6 +49,9 @@ class Workplace:
     home: Links
     home_netns: int
     pod: Pod | None
+    pf_address: PciAddress | None = None
+    pf_driver: str = ""
+    """The driver that is asked to set the VF's attributes, for its refusals."""
 
     @property
     def pf(self) -> int:
@@ -85,7 +92,8 @@ def open_workplace(address: PciAddress, *, sysfs: Sysfs, netns: int | None) -> I
             pod = Pod(netns, Links(netlink), Addressing(netlink))
         netdev = sysfs.find_pf_netdev(pf)
         pf_link = home.find(netdev) if netdev else None
-        yield Workplace(vf, pf_link.index if pf_link else None, home, home_netns, pod)
+        driver = sysfs.find_driver(pf) or ""
+        yield Workplace(vf, pf_link.index if pf_link else None, home, home_netns, pod, pf_address=pf, pf_driver=driver)
 
 
 def find_at_home(work: Workplace, *, sysfs: Sysfs) -> FoundVf | None:
@@ -95,6 +103,28 @@ def find_at_home(work: Workplace, *, sysfs: Sysfs) -> FoundVf | None:
     if link is None or link.parent not in (None, str(work.vf.address)):
         return None
     return FoundVf(link, Place.HOME, read_attributes(work))
+
+
+def find_free(work: Workplace, *, sysfs: Sysfs) -> FoundVf | UserspaceVf:
+    """Return the VF as one that a pod may have.
+
+    Raises:
+        UnsupportedError: no driver is bound to it.
+        BusyError: it should have a network device, and has none here.
+    """
+    found = find_at_home(work, sysfs=sysfs)
+    if found is not None:
+        return found
+    subject, driver = f"VF {work.vf.address}", work.vf.driver
+    if driver is None:
+        raise UnsupportedError(
+            subject, "no driver is bound to it", hint="bind its network driver or vfio-pci, or provision it again"
+        )
+    if driver in USERSPACE_DRIVERS:
+        return UserspaceVf(driver, read_attributes(work))
+    raise BusyError(
+        subject, "has no network device here", hint="another network namespace has it, or its driver is starting"
+    )
 
 
 def find_in_pod(work: Workplace, record: Record) -> FoundVf | None:
@@ -146,6 +176,40 @@ def read_attributes(work: Workplace) -> VfAttributes:
 def find_taken(links: Links, names: tuple[str, ...]) -> frozenset[str]:
     """Tell which of these names some link has."""
     return frozenset(name for name in names if links.find(name) is not None)
+
+
+def check_pod_netns(descriptor: int | None, path: str, *, override: bool) -> int:
+    """Return the descriptor of the namespace at CNI_NETNS, if a pod can be there.
+
+    Args:
+        descriptor: what the caller opened; None when it could not.
+        path: CNI_NETNS, for errors.
+        override: whether CNI_NETNS_OVERRIDE is set; it does not help, and the error says so.
+
+    Raises:
+        UnknownContainerError: there is nothing.
+        NetnsInputError: it is no network namespace, or the node's own, in which a VF is at home and nowhere else.
+    """
+    if descriptor is None:
+        raise UnknownContainerError(
+            "CNI_NETNS", f"cannot open {path!r}", hint="the pod's sandbox is gone: the runtime makes a new one"
+        )
+    try:
+        namespaces.check_is_netns(descriptor, path=path)
+    except InputError as error:
+        raise NetnsInputError("CNI_NETNS", error.what, hint=error.hint) from error
+    if namespaces.identify(descriptor) == namespaces.identify_own():
+        hint = "CNI_NETNS_OVERRIDE does not help: a VF is at home there" if override else "it must be a pod's"
+        raise NetnsInputError("CNI_NETNS", f"{path!r} is the node's own network namespace", hint=hint)
+    return descriptor
+
+
+def find_pod_netns(descriptor: int | None) -> int | None:
+    """Return the descriptor of the pod's namespace; None when what stands at CNI_NETNS is none, or the node's own."""
+    try:
+        return check_pod_netns(descriptor, "CNI_NETNS", override=False)
+    except (UnknownContainerError, NetnsInputError):
+        return None
 
 
 def is_same_netns(path: str, inode: int) -> bool:

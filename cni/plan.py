@@ -23,6 +23,7 @@ from sriov.model import MacAddress, PciAddress
 T = TypeVar("T")
 
 _NO_MAC = MacAddress(bytes(6))
+_LINK_SCOPE = 253  # RT_SCOPE_LINK, include/uapi/linux/rtnetlink.h
 _EVERYTHING: Mapping[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
@@ -81,6 +82,14 @@ class FoundVf:
     attributes: VfAttributes
 
 
+@dataclass(frozen=True, slots=True)
+class UserspaceVf:
+    """A VF that its driver hands to a program as a PCI function: it has no network device, and nothing moves."""
+
+    driver: str
+    attributes: VfAttributes
+
+
 def plan_add(
     found: FoundVf, config: NetworkConfig, *, ifname: str, taken: frozenset[str] = frozenset()
 ) -> tuple[Step, ...]:
@@ -104,6 +113,12 @@ def plan_add(
         SetVf(VfAttributes(mac=kept)),
     ]
     return _without_nothing(steps)
+
+
+def find_lacking(wanted: VfAttributes, kept: VfAttributes) -> VfAttributes:
+    """Return what a PF does not keep of a VF though it should."""
+    # A PF that shows no MAC address for its VFs keeps none; the VF's own is what counts.
+    return replace(wanted, mac=wanted.mac if kept.mac else None).difference(kept)
 
 
 def plan_restore(
@@ -207,7 +222,10 @@ def _host_address(address: Interface) -> Interface:
 def _plan_bridged(addresses: Result) -> Layer3:
     gateways = {ip.address.version: ip.gateway for ip in reversed(addresses.ips) if ip.gateway is not None}
     routes = tuple(
-        route if route.gateway is not None else replace(route, gateway=gateways.get(route.to.version))
+        # A route whose scope is the link or less leads to neighbours: the kernel takes no gateway with it.
+        route
+        if route.gateway is not None or (route.scope or 0) >= _LINK_SCOPE
+        else replace(route, gateway=gateways.get(route.to.version))
         for route in addresses.routes
     )
     return Layer3(addresses=tuple(ip.address for ip in addresses.ips), routes=routes)
@@ -220,3 +238,8 @@ def render_ips(layer3: Layer3, routed: RoutedMode | None, addresses: Result, *, 
         ResultIp(address, routed.gateway_of(address.version) if routed else ip.gateway, interface)
         for address, ip in given
     )
+
+
+def render_routes(layer3: Layer3, routed: RoutedMode | None) -> tuple[Route, ...]:
+    """Say in the result's words which routes the pod has; the routed mode's way to its gateway is its own matter."""
+    return layer3.routes if routed is None else tuple(route for route in layer3.routes if route.gateway is not None)

@@ -4,7 +4,9 @@ Below the state folder: ``attachments/<container>-<ifname>.json`` one record eac
 renamed, then the folder synced; ``vfs/<PCI address>`` a link to the record of the VF's owner; ``locks/<PCI address>`` the
 file whose flock guards the VF. The link is made before the record, so that one leading nowhere means "free", and removed
 as soon as the VF is restored: what is left of the attachment then is its addresses. The link need not outlive a power cut,
-for then the VF itself has forgotten everything. Readable by root only: a record holds the network configuration.
+for then the VF itself has forgotten everything. Whoever writes holds a shared flock on ``attachments``; when nobody does,
+temporary names and links that lead nowhere are of writers that died (`Records.sweep`). Readable by root only: a record
+holds the network configuration.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cni.attachment import Record, parse_record, render_record
@@ -31,6 +33,8 @@ LOCK_TIMEOUT_S = 60
 
 _PLAIN_IFNAME = re.compile(r"[A-Za-z0-9_.]{1,15}")
 _PLAIN_LENGTH_MAX = 200
+_RECORD_SIZE = 4096
+"""What a record takes at least on most disks."""
 
 
 class Records:
@@ -44,6 +48,7 @@ class Records:
         self._attachments = root / "attachments"
         self._vfs = root / "vfs"
         self._locks = root / "locks"
+        self._held: dict[PciAddress, int] = {}
 
     def find(self, attachment: AttachmentId) -> Record | None:
         """Return the record of an attachment.
@@ -61,6 +66,10 @@ class Records:
         """
         record = self._find(self._vfs / str(vf))
         return record if record is not None and record.vf == vf else None
+
+    def is_owner(self, record: Record) -> bool:
+        """Tell whether the attachment has its VF still; the record itself is not looked at, which makes this cheap."""
+        return _leads_to(self._vfs / str(record.vf), self._attachments / _file_name(record.attachment))
 
     def read_all(self) -> tuple[Record | RecordError, ...]:
         """Read every record; an error stands for each that cannot be understood."""
@@ -81,8 +90,8 @@ class Records:
             KernelError: the disk refused.
         """
         path = self._attachments / _file_name(record.attachment)
-        with _told(path, "write the record"):
-            self.prepare()
+        self.prepare()
+        with _told(path, "write the record"), _flocked(self._attachments, fcntl.LOCK_SH):
             self._point_at(record.vf, path)
             replace_file(path, render_record(record))
 
@@ -108,6 +117,25 @@ class Records:
         with _told(path, "remove the record"):
             path.unlink(missing_ok=True)
             sync_folder(self._attachments)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what writers that died have left half done; nothing while somebody writes.
+
+        Raises:
+            KernelError: the disk refused.
+        """
+        if not self._attachments.exists():
+            return
+        exclusive = fcntl.LOCK_EX | fcntl.LOCK_NB
+        with (
+            _told(self._attachments, "remove drafts"),
+            suppress(BlockingIOError),
+            _flocked(self._attachments, exclusive),
+        ):
+            for path in (*self._attachments.glob(".*"), *self._vfs.iterdir()):
+                if path.name.startswith(".") or not path.exists():
+                    path.unlink(missing_ok=True)
 
     def prepare(self) -> None:
         """Make the folders.
@@ -126,12 +154,18 @@ class Records:
             KernelError: it could not.
         """
         self.prepare()
-        with _told(self._attachments, "write there"), tempfile.TemporaryFile(dir=self._attachments):
-            pass
+        with (
+            _told(self._attachments, "write there"),
+            _flocked(self._attachments, fcntl.LOCK_SH),
+            tempfile.TemporaryFile(dir=self._attachments, prefix=".") as draft,
+        ):
+            # An empty file would fit on a full disk, too.
+            draft.write(bytes(_RECORD_SIZE))
+            draft.flush()
 
     @contextmanager
     def lock(self, vf: PciAddress, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Hold the VF's lock; the kernel gives it back when the process ends.
+        """Hold the VF's lock; the kernel gives it back when the process ends, and those that inherited `find_lock`'s.
 
         Raises:
             BusyError: somebody else held it for `timeout_s` seconds.
@@ -142,10 +176,16 @@ class Records:
         with _told(path, "open the lock"):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         _lock(descriptor, vf, timeout_s)
+        self._held[vf] = descriptor
         try:
             yield
         finally:
+            del self._held[vf]
             os.close(descriptor)
+
+    def find_lock(self, vf: PciAddress) -> int | None:
+        """Return the descriptor of the VF's lock, for whoever holds it: a program that inherits it holds it as well."""
+        return self._held.get(vf)
 
     def _find(self, path: Path) -> Record | None:
         try:
@@ -174,6 +214,16 @@ class Records:
         fresh.replace(index)
 
 
+@contextmanager
+def _flocked(folder: Path, operation: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _leads_to(index: Path, path: Path) -> bool:
     try:
         return Path(os.readlink(index)).name == path.name
@@ -186,7 +236,9 @@ def _lock(descriptor: int, vf: PciAddress, timeout_s: float) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        pass
+        if timeout_s <= 0:
+            os.close(descriptor)
+            raise BusyError(f"VF {vf}", "another call works on it", hint="try again later") from None
     else:
         return
     # flock has no timeout of its own: a thread waits for it, and is left alone when that takes too long.

@@ -139,7 +139,8 @@ def find_device(request: Request) -> PciAddress | None:
 
     For DEL, which does what it can with a bad configuration; ADD reads it strictly.
     """
-    device = _lower_keys(request.document).get("deviceid")
+    document = _lower_keys(request.document)
+    device = document.get("deviceid") or _lower_keys(document.get("runtimeconfig")).get("deviceid")
     try:
         return PciAddress.parse(device) if isinstance(device, str) else None
     except InputError:

@@ -139,6 +139,18 @@ class FakeSysfs:
         (folder / "device").symlink_to("../..")
         (self.root / "class/net" / name).symlink_to(folder)
 
+    def add_representor(self, pf: str, name: str, *, phys_port_name: str) -> None:
+        """Let a representor stand in the PF's own folder, beside its uplink, as since Linux 5.8 in switchdev mode."""
+        folder = self._folder(pf) / "net" / name
+        folder.mkdir(parents=True)
+        _write(folder / "phys_port_name", phys_port_name)
+        _write(folder / "phys_switch_id", "0102")
+        (self.root / "class/net" / name).symlink_to(folder)
+
+    def place_rdma_device(self, address: str, name: str) -> None:
+        """Let the function have an RDMA device."""
+        (self._folder(address) / "infiniband" / name).mkdir(parents=True)
+
     def _add_function(self, address: str, *, vendor: str, device: str, numa_node: int) -> Path:
         folder = self._folder(address)
         folder.mkdir()

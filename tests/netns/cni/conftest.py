@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,8 +33,13 @@ class Namespace:
     kept: int | None = None
 
     @classmethod
-    def make(cls) -> Namespace:
-        keeper = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 900"], stdout=subprocess.PIPE)
+    def make(cls, *, detects_duplicates: bool = False) -> Namespace:
+        """Make one. Where IPv6 asks the network for each address, that takes a second or two."""
+        switches = "" if detects_duplicates else "".join(
+            f"echo 0 >/proc/sys/net/ipv6/conf/{device}/accept_dad; " for device in ("all", "default")
+        )  # fmt: skip
+        script = f"{switches}echo; exec sleep 900"
+        keeper = subprocess.Popen(["unshare", "--net", "sh", "-c", script], stdout=subprocess.PIPE)
         assert keeper.stdout is not None
         keeper.stdout.readline()
         return cls(keeper, f"/proc/{keeper.pid}/ns/net")
@@ -69,7 +74,8 @@ class Said:
 
     @property
     def json(self) -> dict[str, object]:
-        return json.loads(self.text)
+        said: dict[str, object] = json.loads(self.text)
+        return said
 
     @property
     def code(self) -> object:
@@ -86,6 +92,8 @@ class Node:
     executable: Path
     pods: list[Namespace] = field(default_factory=list)
     daemon: subprocess.Popen[bytes] | None = None
+    enter: tuple[str, ...] = ()
+    """Options of nsenter, for calls and daemon in other namespaces besides."""
 
     @property
     def state(self) -> Path:
@@ -103,8 +111,8 @@ class Node:
             "DPUKIT_RUN": str(self.folder / "run"),
         }
 
-    def pod(self) -> Namespace:
-        self.pods.append(Namespace.make())
+    def pod(self, *, detects_duplicates: bool = False) -> Namespace:
+        self.pods.append(Namespace.make(detects_duplicates=detects_duplicates))
         return self.pods[-1]
 
     def config(self, vf: int = 0, *, ipam: bool = False, **more: object) -> dict[str, object]:
@@ -129,12 +137,13 @@ class Node:
             "CNI_NETNS": netns if netns is not None else "", **variables,
         }  # fmt: skip
         process = subprocess.Popen(
-            ["nsenter", f"--net={self.home.path}", str(self.executable)],
+            ["nsenter", *self.enter, f"--net={self.home.path}", str(self.executable)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
         assert process.stdin is not None
-        process.stdin.write(config if isinstance(config, bytes) else json.dumps(config).encode())
-        process.stdin.close()
+        # Who needs no input may be gone before it comes.
+        with suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(config if isinstance(config, bytes) else json.dumps(config).encode())
         process.stdin = None
         return process
 
@@ -146,11 +155,20 @@ class Node:
         text, log = process.communicate(timeout=50)
         return Said(process.returncode, text, log.decode())
 
-    def start_daemon(self, *options: str) -> None:
+    def run_python(self, script: str, *, netns: str, **variables: str) -> bytes:
+        """Run a script of the test's own at home, with the environment of a call."""
+        environment = self.environment() | {
+            "CNI_CONTAINERID": "c1", "CNI_IFNAME": "net1", "CNI_NETNS": netns, "CNI_PATH": IPAM_PATH,
+            "PYTHONPATH": str(Path(__file__).parents[3]), **variables,
+        }  # fmt: skip
+        command = ["nsenter", f"--net={self.home.path}", sys.executable, "-c", script]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, timeout=50).stdout
+
+    def start_daemon(self, *options: str, **variables: str) -> None:
         with (self.folder / "daemon.log").open("ab") as log:
             self.daemon = subprocess.Popen(
-                ["nsenter", f"--net={self.home.path}", sys.executable, "-m", "cni.daemon", *options],
-                env=self.environment() | {"PYTHONPATH": str(Path(__file__).parents[3])}, stderr=log,
+                ["nsenter", *self.enter, f"--net={self.home.path}", sys.executable, "-m", "cni.daemon", *options],
+                env=self.environment() | {"PYTHONPATH": str(Path(__file__).parents[3])} | variables, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + 20
         while not self.socket.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,8 @@ def test_its_failure_is_told_in_its_own_words(tmp_path: Path, script: str, words
 def test_one_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     script = f"sleep 100 & echo $! > {tmp_path}/child; wait"
     late = pytest.raises(UnreachableError, match=r"gave no answer in 0\.5 s and was killed")
-    with delegation(tmp_path, script).start(Verb.ADD) as running, late:
-        running.wait(deadline_s=0.5)
+    with replace(delegation(tmp_path, script), deadline_s=0.5).start(Verb.ADD) as running, late:
+        running.wait()
     child = int((tmp_path / "child").read_text())
     deadline = time.monotonic() + 10
     while _lives(child):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cni.apply import apply_steps
+from cni.apply import apply_attributes, apply_steps
 from cni.attachment import Call, Home, Phase, Record
 from cni.network import NetworkConfig
 from cni.observe import Pod, Workplace, find_at_home, find_in_pod
@@ -153,6 +154,25 @@ def restore(kernel: FakeKernel, work: Workplace, link: Link, attributes: VfAttri
             return
         apply_steps(steps, work, found)
     assert plan_restore(look(kernel, work), home_of(link), attributes or VfAttributes()) == ()
+
+
+class Stubborn(FakeLinks):
+    """A PF whose driver takes VLANs and nothing after them, in the kernel's order."""
+
+    def change_vf(self, pf: int, vf: int, change: VfAttributes) -> None:
+        super().change_vf(pf, vf, VfAttributes(mac=change.mac, vlan=change.vlan))
+        raise KernelError("VF", f"set {change} of VF {vf}", errno.EINVAL, said="no more of that")
+
+
+def test_the_refused_attribute_is_named_and_the_driver_too() -> None:
+    link = Link(5, "vf0", (), MacAddress(bytes(6)), 1500, up=False, parent=str(VF))
+    kernel, work = machine(link, VfAttributes(vlan=VlanTag(0), trust=False, link_state=LinkState.AUTO))
+    work = replace(work, home=Stubborn(kernel, HOME), pf_driver="igb")
+    with pytest.raises(KernelError) as caught:
+        apply_attributes(VfAttributes(vlan=VlanTag(7), trust=True, link_state=LinkState.ENABLE), work)
+    assert caught.value.operation == "set link state enable of VF 0"
+    assert caught.value.said == "no more of that"
+    assert str(caught.value).endswith("(the PF's driver is igb)")
 
 
 def test_an_attribute_needs_a_pf_with_a_device() -> None:

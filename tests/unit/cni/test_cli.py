@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from click.testing import CliRunner
 
+from cni.attachment import Home, Kind
 from cni.cli import command
 from cni.record import Records
 from tests.unit.cni.test_record import RECORD
@@ -28,6 +30,14 @@ def test_attachments_are_json(tmp_path: Path) -> None:
     assert [(entry["vf"], entry["containerID"], entry["phase"]) for entry in said] == [
         ("0000:03:10.0", "c1", "planned")
     ]
+
+
+def test_a_vf_that_a_program_has_is_at_no_home(tmp_path: Path) -> None:
+    Records(tmp_path).write(replace(RECORD, kind=Kind.USERSPACE, home=Home.nowhere()))
+    said = CliRunner(env={"DPUKIT_STATE": str(tmp_path)}).invoke(command)
+    assert said.output.splitlines()[1].split()[-1] == "-"
+    said = CliRunner(env={"DPUKIT_STATE": str(tmp_path)}).invoke(command, ["-o", "json"])
+    assert json.loads(said.output)[0]["kind"] == "userspace"
 
 
 def test_no_state_folder_is_no_attachment(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cni.network import NetworkConfig, RoutedMode, check_addresses, parse_network_config
 from cni.request import Request, parse_request
-from cni.result import EnvironmentInputError, FieldError, Result, ResultIp
+from cni.result import DelegateError, EnvironmentInputError, FieldError, Result, ResultIp
 from sriov.errors import DocumentError, InputError
 from sriov.link import LinkState, Rates, VfAttributes, VlanProtocol, VlanTag
 from sriov.model import MacAddress, PciAddress
@@ -64,6 +64,32 @@ def test_the_runtimes_mac_goes_before_the_pods_before_the_networks() -> None:
     assert parse(mac=str(MAC)).mac == MAC
 
 
+def test_the_device_is_the_networks_or_the_runtimes_and_never_two() -> None:
+    device, other = "0000:03:10.1", "0000:03:10.2"
+    assert str(parse(deviceID=None, runtimeConfig={"deviceID": other}).vf) == other
+    assert str(parse(deviceID="", runtimeConfig={"deviceID": other}).vf) == other
+    assert str(parse(runtimeConfig={"deviceID": device}).vf) == device
+    with pytest.raises(InputError, match=r"deviceID: '0000:03:10.1' is not runtimeConfig.deviceID, '0000:03:10.2'"):
+        parse(runtimeConfig={"deviceID": other})
+
+
+def test_neither_the_networks_limit_nor_the_pods_is_exceeded() -> None:
+    def limit(egress: int, **keys: object) -> object:
+        return parse(runtimeConfig={"bandwidth": {"egressRate": egress * 1000000}}, **keys).attributes.rates
+
+    assert (limit(5), limit(5, max_tx_rate=3), limit(5, max_tx_rate=9)) == (Rates(0, 5), Rates(0, 3), Rates(0, 5))
+    assert limit(5, max_tx_rate=0) == Rates(0, 5)
+    with pytest.raises(InputError, match="min_tx_rate: 6 is more than max_tx_rate, 5"):
+        limit(5, min_tx_rate=6)
+
+
+def test_addresses_that_are_asked_for_must_be_given() -> None:
+    config = parse(runtimeConfig={"ips": ["10.1.1.2/24"]}, ipam={"type": "a"})
+    check_addresses(config, Result(ips=(ResultIp(ip_interface("10.1.1.2/16")),)))
+    with pytest.raises(DelegateError, match=r"gave 10.1.1.3, not 10.1.1.2 which runtimeConfig.ips asks for"):
+        check_addresses(config, Result(ips=(ResultIp(ip_interface("10.1.1.3/24")),)))
+
+
 @pytest.mark.parametrize("args", ["MAC", "MAC=a=b", "Foo=1", "IgnoreUnknown=0;Foo=1"])
 def test_malformed_arguments_are_refused(args: str) -> None:
     with pytest.raises(EnvironmentInputError):
@@ -78,7 +104,11 @@ def test_without_device_the_hint_names_the_two_usual_mistakes() -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"vlan": "5"}, "vlan: '5' is a text, must be an integer"),
+        ({"vlan": "5"}, "vlan: '5' is a text, must be an integer (write it without quotes: 5)"),
+        ({"logLevel": "loud"}, "logLevel: 'loud' is not one of panic, error, warning, info, debug"),
+        ({"logFile": "x.log"}, "logFile: 'x.log' is not an absolute path"),
+        ({"logFile": 5}, "logFile: 5 is an integer, must be a text"),
+        ({"runtimeConfig": {"ips": ["10.0.0.1"]}}, "runtimeConfig.ips: asks for 10.0.0.1, and there is no ipam"),
         ({"vlan": True}, "vlan: True is a boolean, must be an integer"),
         ({"vlan": -1}, "from 0 to 4094"),
         ({"vlan": 5, "vlanQoS": 8}, "from 0 to 7"),

@@ -20,10 +20,25 @@ from tests.unit.cni.test_request import ADD, CONFIG
 
 KEYS = (
     "name", "cniVersion", "deviceID", "vlan", "VLANQOS", "mac", "trust", "link_state", "mtu", "routes", "dpu", "prevResult",
-    "runtimeConfig", "min_tx_rate", "dns", "cni.dev/valid-attachments",
+    "runtimeConfig", "min_tx_rate", "dns", "cni.dev/valid-attachments", "ipam", "type", "interfaces", "ips", "address", "args",
+    "capabilities", "gateway", "to",
 )  # fmt: skip
 words = st.sampled_from(
-    ["net0", "1.0.0", "0.2.0", "1.1.0", "0000:03:10.0", "0a:58:00:00:00:01", "on", "", "\ud800", "é"]
+    [
+        "net0",
+        "1.0.0",
+        "0.2.0",
+        "1.1.0",
+        "0000:03:10.0",
+        "0a:58:00:00:00:01",
+        "on",
+        "",
+        "\ud800",
+        "é",
+        "no-such-plugin",
+        "a\0b",
+        "10.0.0.1/8",
+    ]
 )
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | words,
@@ -45,11 +60,12 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
     st.sampled_from([*Verb, "", "JUMP"]),
     documents.map(lambda found: json.dumps(found).encode()) | st.binary(max_size=30) | st.none(),
     st.text(max_size=10) | st.just("c1"),
+    st.text(max_size=10) | st.just("IgnoreUnknown=1"),
 )
 def test_every_call_is_answered_and_without_a_namespace_nothing_is_attached(
-    node: Node, verb: str, stdin: bytes | None, container: str
+    node: Node, verb: str, stdin: bytes | None, container: str, args: str
 ) -> None:
-    environment = ADD | {"CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_ARGS": "IgnoreUnknown=1"}
+    environment = ADD | {"CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_ARGS": args}
     answer = perform(Caller(environment, stdin, None), node)
     if answer.status == 0:
         assert verb in ("DEL", "GC", "STATUS", "VERSION")
@@ -57,10 +73,18 @@ def test_every_call_is_answered_and_without_a_namespace_nothing_is_attached(
     else:
         said = json.loads(answer.text)
         assert answer.status == 1
-        assert said["code"] in (1, 2, 3, 4, 5, 6, 7, 101)
+        assert said["code"] in (1, 2, 3, 4, 5, 6, 7, 50, 100, 101)
         assert said["msg"]
         assert said["cniVersion"]
     assert node.records.read_all() == ()
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL", "GC", "STATUS"])
+@pytest.mark.parametrize("kind", ["\ud800", "a\0b", "../x", ".."])
+def test_a_name_that_no_program_can_have_is_refused(node: Node, verb: str, kind: str) -> None:
+    document = {"cniVersion": "1.1.0", "name": "n", "ipam": {"type": kind}, "cni.dev/valid-attachments": []}
+    answer = perform(Caller(ADD | {"CNI_COMMAND": verb}, json.dumps(document).encode(), None), node)
+    assert (answer.status, json.loads(answer.text)["code"]) == (1, 7)
 
 
 def test_each_call_leaves_one_line(node: Node, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ from cni.plan import (
     plan_layer3,
     plan_restore,
     render_ips,
+    render_routes,
 )
 from cni.result import Result, ResultIp
 from sriov.link import Link, LinkChange, Neighbour, Route, VfAttributes, VlanTag
@@ -130,6 +131,13 @@ def test_without_routed_mode_it_is_as_ipam_says() -> None:
     assert (layer3.neighbours, layer3.detect_duplicates) == ((), True)
 
 
+def test_a_route_to_neighbours_has_no_gateway() -> None:
+    routes = (Route(ip_network("10.9.0.0/16"), scope=253), Route(ip_network("10.8.0.0/16"), scope=0))
+    layer3 = plan_layer3(None, Result(ips=(V4,), routes=routes))
+    assert [route.gateway for route in layer3.routes] == [None, V4.gateway]
+    assert render_routes(layer3, None) == layer3.routes
+
+
 def test_routed_mode_asks_nobody() -> None:
     routed = RoutedMode(mtu=1400)
     addresses = Result(ips=(V4, V6), routes=(Route(ip_network("10.0.0.0/8")),))
@@ -143,6 +151,7 @@ def test_routed_mode_asks_nobody() -> None:
     ]
     assert layer3.neighbours == tuple(Neighbour(routed.gateway_of(version), routed.gateway_mac) for version in (4, 6))
     assert layer3.detect_duplicates is False
+    assert render_routes(layer3, routed) == layer3.routes[2:]
     ips = render_ips(layer3, routed, addresses, interface=2)
     assert [(str(ip.address), str(ip.gateway), ip.interface) for ip in ips] == [
         ("10.1.1.2/32", "169.254.1.1", 2),

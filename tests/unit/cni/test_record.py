@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni.attachment import Call, Home, Phase, Record, render_record
-from cni.record import Records, _file_name
+from cni.record import Records, _file_name, _flocked
 from cni.request import AttachmentId
 from cni.result import RecordError
 from sriov.errors import BusyError, KernelError
@@ -149,4 +151,74 @@ def test_a_call_that_waits_too_long_is_told_so_and_takes_nothing(records: Record
 
 def test_calls_for_different_vfs_do_not_wait(records: Records) -> None:
     with records.lock(VF), records.lock(PciAddress(0, 3, 16, 1), timeout_s=0.05):
+        pass
+
+
+def left(tmp_path: Path) -> set[str]:
+    state = tmp_path / "state"
+    found = (path for path in state.rglob("*") if not path.is_dir() and path.parent.name != "locks")
+    return {str(path.relative_to(state)) for path in found}
+
+
+@pytest.fixture
+def drafts(records: Records, tmp_path: Path) -> set[str]:
+    """What writers leave that die at one step or the other; beside a record that stands."""
+    records.write(OTHER)
+    (tmp_path / "state/attachments/.c1-net1.json.abc").write_text("{")
+    (tmp_path / "state/vfs/.0000:03:10.1").symlink_to("../attachments/c1-net1.json")
+    (tmp_path / "state/vfs/0000:03:10.2").symlink_to("../attachments/c1-net1.json")
+    return left(tmp_path)
+
+
+def test_what_dead_writers_left_is_swept_and_nothing_else(records: Records, tmp_path: Path, drafts: set[str]) -> None:
+    records.sweep()
+    assert left(tmp_path) == {"attachments/c2-net1.json", f"vfs/{VF}"} < drafts
+    assert records.find_owner(VF) == OTHER
+
+
+def test_nothing_is_swept_while_somebody_writes(records: Records, tmp_path: Path, drafts: set[str]) -> None:
+    with _flocked(tmp_path / "state/attachments", fcntl.LOCK_SH):
+        records.sweep()
+        assert left(tmp_path) == drafts
+
+
+def test_forgetting_an_attachment_sweeps(records: Records, tmp_path: Path, drafts: set[str]) -> None:
+    assert drafts
+    records.disown(OTHER)
+    records.remove(OTHER)
+    assert left(tmp_path) == set()
+
+
+def test_a_state_folder_that_never_was_has_nothing_to_sweep(records: Records, tmp_path: Path) -> None:
+    records.sweep()
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("spoil", [lambda text: text[:40], lambda text: text.replace(b'"format": 1', b'"format": 2')])
+def test_a_record_that_cannot_be_understood_is_no_matter_for_other_vfs(
+    records: Records, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    other_vf = PciAddress(0, 3, 16, 1)
+    records.write(RECORD)
+    records.write(replace(OTHER, vf=other_vf))
+    path = tmp_path / "state/attachments/c1-net1.json"
+    path.write_bytes(spoil(path.read_bytes()))
+    records.sweep()
+    assert records.find_owner(other_vf) == records.find(OTHER.attachment) == replace(OTHER, vf=other_vf)
+    assert [type(found) for found in records.read_all()] == [RecordError, Record]
+    with pytest.raises(RecordError, match=rf"record {path}"):
+        records.find_owner(VF)
+
+
+def test_whoever_holds_a_lock_can_hand_it_on(records: Records) -> None:
+    assert records.find_lock(VF) is None
+    with records.lock(VF):
+        held = records.find_lock(VF)
+        assert held is not None
+        handed = os.dup(held)
+    assert records.find_lock(VF) is None
+    with pytest.raises(BusyError), records.lock(VF, timeout_s=0.05):
+        pass
+    os.close(handed)
+    with records.lock(VF, timeout_s=30):
         pass

@@ -71,6 +71,24 @@ def test_del_needs_no_netns() -> None:
     assert parse_request(environment, CONFIG).netns == ""
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # Variables are looked at in this order; what is malformed is told at once, what is missing at the end, together.
+        ({"CNI_CONTAINERID": "a/b", "CNI_NETNS": "", "CNI_IFNAME": "a/b"}, "invalid characters in containerID"),
+        ({"CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": "a/b"}, "interface name contains / or :"),
+        ({"CNI_CONTAINERID": "", "CNI_PATH": ""}, r"required env variables \[CNI_CONTAINERID,CNI_PATH\] missing"),
+        ({"CNI_COMMAND": "CHECK", "CNI_NETNS": ""}, r"required env variables \[CNI_NETNS\] missing"),
+        ({"CNI_COMMAND": "GC", "CNI_PATH": "", "CNI_IFNAME": "a/b"}, r"required env variables \[CNI_PATH\] missing"),
+        ({"CNI_COMMAND": "STATUS", "CNI_PATH": "", "CNI_NETNS": ""}, r"required env variables \[CNI_PATH\] missing"),
+        ({"CNI_COMMAND": ""}, r"required env variables \[CNI_COMMAND\] missing"),
+    ],
+)
+def test_variables_are_checked_in_the_references_order(changes: dict[str, str], words: str) -> None:
+    with pytest.raises(EnvironmentInputError, match=words):
+        parse_request(ADD | changes, None)
+
+
 def test_input_that_cannot_be_read_is_told_after_the_environment() -> None:
     with pytest.raises(EnvironmentInputError):
         parse_request({"CNI_COMMAND": "ADD"}, None)
@@ -111,6 +129,11 @@ def test_a_verb_younger_than_the_configuration_is_refused(verb: str, version: st
         parse_request(ADD | {"CNI_COMMAND": verb}, json.dumps({"name": "n", "cniVersion": version}).encode())
 
 
+def test_what_is_json_and_no_object_is_told() -> None:
+    with pytest.raises(DecodeError, match="is not a JSON object"):
+        parse_request(ADD, b"[]")
+
+
 def test_without_a_version_it_is_the_first_one() -> None:
     assert parse_request(ADD, b'{"name": "n"}').version == "0.1.0"
 
@@ -123,6 +146,8 @@ def test_the_version_of_an_error_is_the_callers_where_it_can_be_read() -> None:
 def test_del_reads_what_it_can_of_a_bad_configuration() -> None:
     request = parse_request(ADD, b'{"name": "n", "DeviceId": "0000:03:10.0", "IPAM": {"Type": "host-local"}}')
     assert (find_device(request), find_ipam(request)) == (PciAddress(0, 3, 16, 0), "host-local")
+    request = parse_request(ADD, b'{"name": "n", "runtimeConfig": {"deviceID": "0000:03:10.0"}}')
+    assert find_device(request) == PciAddress(0, 3, 16, 0)
     request = parse_request(ADD, b'{"name": "n", "deviceID": "x", "ipam": []}')
     assert (find_device(request), find_ipam(request)) == (None, None)
 

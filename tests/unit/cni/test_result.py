@@ -117,6 +117,12 @@ def test_the_oldest_results_are_sorted_by_family(version: str) -> None:
     assert [str(ip.address) for ip in again.ips] == ["10.1.1.2/24", "fd00::2/64"]
 
 
+def test_what_an_address_does_not_have_is_not_said() -> None:
+    alone = Result(ips=(ResultIp(ip_interface("10.1.1.2/24")),))
+    assert json.loads(render_result(alone, "1.0.0"))["ips"] == [{"address": "10.1.1.2/24"}]
+    assert json.loads(render_result(alone, "0.2.0"))["ip4"] == {"ip": "10.1.1.2/24"}
+
+
 def test_a_vf_without_addresses_is_a_result_too() -> None:
     assert json.loads(render_result(Result(interfaces=(ResultInterface("net1"),)), "1.0.0")) == {
         "cniVersion": "1.0.0", "interfaces": [{"name": "net1"}],
