@@ -1,153 +1,234 @@
-"""Answer the thin clients: a UNIX socket, a pool of threads, one call per connection (its form: `cni.client`).
+"""Take calls from the thin clients: one call per connection on a UNIX socket (its form: `cni.client`).
 
-The socket is root's (mode 0600, and the caller's credentials are checked). What is malformed costs its sender the
-connection and nobody else anything. An ADD whose caller is gone by the time it stands is undone: no DEL may come any more.
+The socket is root's (mode 0600, and the caller's credentials are checked). One thread reads from everybody as things
+come and never waits for anybody; what is malformed, late or half costs its sender the connection and nobody else anything.
 """
 
 from __future__ import annotations
 
 import array
+import errno
 import logging
 import os
+import selectors
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 
-from cni.client import MAGIC, NOT_PERFORMED, UNREADABLE
-from cni.perform import Answer, Caller, answer_bug
-from cni.result import render_error
-from sriov.errors import BusyError, InputError, KernelError
+from cni.daemon.calls import NOT_HERE, Calls, Finished, close_all
+from cni.daemon.door import Door
+from cni.daemon.frame import ForeignError, Frame, parse_frame, render_answer
+from cni.perform import Caller
+from cni.result import TRY_AGAIN_LATER, render_error
+from sriov.errors import BusyError
 from sriov.log import fields
 
 logger = logging.getLogger(__name__)
 
-_READ_TIMEOUT_S = 10
-_ENVIRONMENT_MAX = 4 << 20
-_STDIN_MAX = 16 << 20
+READ_DEADLINE_S = 10.0
+"""A client sends its call in one go."""
+_PAUSE_S = 0.2
 _DESCRIPTORS_MAX = 4
-_HEADER_SIZE = len(MAGIC) + 8
+_READ_SIZE = 1 << 18
 _CREDENTIALS = struct.Struct("=iII")
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
-@contextmanager
-def listen(path: Path) -> Iterator[socket.socket]:
-    """Give the daemon's socket, at `path`, in place of whatever was there; taken away at the end if still ours.
+@dataclass(slots=True)
+class _Incoming:
+    """A connection over which a call is coming."""
 
-    Raises:
-        KernelError: it cannot be made.
-    """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.unlink(missing_ok=True)
-            listener.bind(str(fresh))
-            fresh.chmod(0o600)
-            listener.listen(1024)
-            inode = fresh.stat().st_ino
-            # Renamed when it is ready: a client meets the old daemon or the new one, never none.
-            fresh.replace(path)
-        except OSError as error:
-            raise KernelError.from_oserror(error, subject=str(path), operation="make the socket") from error
-        try:
-            yield listener
-        finally:
-            with suppress(FileNotFoundError):
-                if path.stat().st_ino == inode:
-                    path.unlink()
+    connection: socket.socket
+    deadline: float
+    received: bytearray = field(default_factory=bytearray)
+    descriptors: list[int] = field(default_factory=list)
 
 
 class Server:
-    """Performs the calls that come.
+    """Reads calls and hands them on.
 
     Args:
-        perform: performs one call.
-        workers: how many at the same time.
-        queue: how many may wait besides.
+        door: where they come.
+        calls: where they go.
+        stop: ends it.
+        read_deadline_s: how long a call may be on its way in.
     """
 
-    def __init__(self, perform: Callable[[Caller], Answer], *, workers: int, queue: int) -> None:
-        self._perform = perform
-        self._limit = workers + queue
-        self._pending = 0
-        self._count = threading.Lock()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="call")
+    def __init__(
+        self, door: Door, calls: Calls, stop: threading.Event, *, read_deadline_s: float = READ_DEADLINE_S
+    ) -> None:
+        self._door = door
+        self._calls = calls
+        self._stop = stop
+        self._read_deadline_s = read_deadline_s
+        self.has_lost_door = False
+        """Whether the socket was taken away, and nothing was put in its place."""
+        self._selector = selectors.DefaultSelector()
+        self._incoming: dict[int, _Incoming] = {}
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, name="front")
 
-    def serve(self, listener: socket.socket, stop: threading.Event) -> None:
-        """Take calls until `stop` is set, then finish those taken."""
-        accepting = threading.Thread(target=self._accept, args=(listener,), name="accept")
-        accepting.start()
-        stop.wait()
-        # Wakes accept; who is in the backlog is told by the closing that nobody took the call.
-        listener.shutdown(socket.SHUT_RDWR)
-        accepting.join()
-        self._pool.shutdown(wait=True)
+    @property
+    def is_serving(self) -> bool:
+        """Whether calls are taken."""
+        return self._thread.is_alive()
 
-    def _accept(self, listener: socket.socket) -> None:
+    def start(self) -> None:
+        """Begin to take calls, and go on until `finish`; `stop` is set when the door is somebody else's before that."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Take no more calls, finish those begun; the clients of all others do it themselves. `stop` is set."""
+        os.eventfd_write(self._bell, 1)
+        self._thread.join()
+        self._calls.stop()
+        os.close(self._bell)
+
+    # -- the front thread ----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with self._selector:
+            for thing in (self._door.listener, self._door.watch, self._bell):
+                self._selector.register(thing, selectors.EVENT_READ)
+            while not self._stop.is_set():
+                try:
+                    self._turn()
+                except Exception:
+                    # Whoever it was about is dropped at its deadline.
+                    logger.exception("the front went wrong")
+                    self._stop.wait(_PAUSE_S)
+            self._send_away()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._patience()):
+            if key.fileobj is self._door.listener:
+                self._accept_all()
+            elif key.fileobj is self._door.watch:
+                self._look_at_door()
+            elif isinstance(key.data, _Incoming):
+                self._read(key.data)
+        now = time.monotonic()
+        for late in [incoming for incoming in self._incoming.values() if incoming.deadline <= now]:
+            self._drop(late, f"sent {len(late.received)} octets of a call in {self._read_deadline_s:g} s, and no end")
+
+    def _patience(self) -> float | None:
+        if not self._incoming:
+            return None
+        return max(0.0, min(incoming.deadline for incoming in self._incoming.values()) - time.monotonic())
+
+    def _look_at_door(self) -> None:
+        self._door.watch.drain()
+        if not self._door.is_ours:
+            self.has_lost_door = self._door.is_nobodys
+            logger.warning("clients do not come here any more", extra=fields(socket=self._door.path))
+            self._stop.set()
+
+    def _accept_all(self) -> None:
+        while (connection := self._accept()) is not None:
+            self._take_in(connection)
+
+    def _accept(self) -> socket.socket | None:
         while True:
             try:
-                connection, _ = listener.accept()
-            except OSError as error:
-                if not _is_passing(error):
-                    return
+                return self._door.listener.accept()[0]
+            except (ConnectionAbortedError, InterruptedError):
                 continue
-            self._take(connection)
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    # The next moment may have one; turning round and round until then would eat a core.
+                    logger.warning("cannot take a call", extra=fields(reason=os.strerror(error.errno or 0)))
+                    self._stop.wait(_PAUSE_S)
+                return None
 
-    def _take(self, connection: socket.socket) -> None:
-        connection.settimeout(_READ_TIMEOUT_S)
+    def _take_in(self, connection: socket.socket) -> None:
+        connection.settimeout(0)
         if not _is_trusted(connection):
             connection.close()
-            return
-        with self._count:
-            full = self._pending >= self._limit
-            self._pending += not full
-        if not full:
-            self._pool.submit(self._answer, connection)
-            return
-        error = BusyError("dpukit-node", f"{self._limit} calls are waiting or at work", hint="try again later")
-        with connection:
-            _send(connection, Answer(render_error(error, version="1.1.0"), 1))
+        elif self._calls.reserve():
+            incoming = _Incoming(connection, time.monotonic() + self._read_deadline_s)
+            self._incoming[connection.fileno()] = incoming
+            self._selector.register(connection, selectors.EVENT_READ, incoming)
+            # Most calls are here already, whole.
+            self._read(incoming)
+        else:
+            self._refuse(connection)
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _refuse(self, connection: socket.socket) -> None:
+        limits = self._calls.limits
+        error = BusyError(
+            "dpukit-node",
+            f"{limits.workers + limits.queue} calls are waiting or at work",
+            hint="try again later; see workers and queue in its configuration",
+        )
+        with connection, suppress(OSError):
+            connection.send(render_answer(render_error(error, version="1.1.0"), 1))
+        self._calls.finished(Finished("", TRY_AGAIN_LATER, 0.0, {}, 0))
+
+    def _read(self, incoming: _Incoming) -> None:
         try:
-            with connection:
-                self._answer_call(connection)
-        except (InputError, OSError) as error:
-            logger.warning("a connection was dropped", extra=fields(reason=error))
-        finally:
-            with self._count:
-                self._pending -= 1
+            frame = self._receive(incoming)
+        except ForeignError:
+            with suppress(OSError):
+                incoming.connection.send(NOT_HERE)
+            self._drop(incoming, "its call is not of this version, or too long")
+        except BlockingIOError:
+            return
+        except (OSError, ValueError) as error:
+            self._drop(incoming, str(error))
+        else:
+            if frame is not None:
+                self._hand_on(incoming, frame)
 
-    def _answer_call(self, connection: socket.socket) -> None:
-        with _receive(connection) as caller:
-            if caller is None:
-                _send(connection, Answer(b"", NOT_PERFORMED))
-                return
-            if _is_gone(connection):
-                return
-            answer = self._perform_call(caller)
-            if caller.environment.get("CNI_COMMAND") == "ADD" and answer.status == 0 and _is_gone(connection):
-                logger.warning("the caller of an ADD is gone; undoing it")
-                self._perform_call(replace(caller, environment={**caller.environment, "CNI_COMMAND": "DEL"}))
-                return
-        _send(connection, answer)
+    def _receive(self, incoming: _Incoming) -> Frame | None:
+        space = socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
+        part, ancillary, flags, _ = incoming.connection.recvmsg(_READ_SIZE, space, socket.MSG_CMSG_CLOEXEC)
+        incoming.descriptors.extend(_parse_descriptors(ancillary))
+        if len(incoming.descriptors) > 1 or flags & socket.MSG_CTRUNC:
+            raise ValueError("its call came with more than one descriptor")
+        if not part:
+            raise ValueError(f"its call ended after {len(incoming.received)} octets")
+        incoming.received += part
+        return parse_frame(incoming.received)
 
-    def _perform_call(self, caller: Caller) -> Answer:
-        try:
-            return self._perform(caller)
-        except Exception as error:
-            logger.exception("a call went wrong")
-            return answer_bug(caller, error)
+    def _hand_on(self, incoming: _Incoming, frame: Frame) -> None:
+        self._forget(incoming)
+        netns = incoming.descriptors[0] if incoming.descriptors else None
+        caller = Caller(frame.environment, frame.stdin, netns)
+        self._calls.take(incoming.connection, caller, incoming.descriptors)
+
+    def _drop(self, incoming: _Incoming, reason: str) -> None:
+        logger.warning("a client was dropped", extra=fields(reason=reason))
+        self._forget(incoming)
+        close_all(incoming.connection, incoming.descriptors)
+        self._calls.free()
+
+    def _forget(self, incoming: _Incoming) -> None:
+        del self._incoming[incoming.connection.fileno()]
+        self._selector.unregister(incoming.connection)
+
+    def _send_away(self) -> None:
+        """At the end: whoever is at the door, or in it, does it alone."""
+        self._door.shut()
+        while (connection := self._accept()) is not None:
+            with connection, suppress(OSError):
+                connection.send(NOT_HERE)
+        for incoming in list(self._incoming.values()):
+            with suppress(OSError):
+                incoming.connection.send(NOT_HERE)
+            self._forget(incoming)
+            close_all(incoming.connection, incoming.descriptors)
+            self._calls.free()
 
 
-def _is_passing(error: OSError) -> bool:
-    # Out of descriptors or memory, or a client that left the queue: the next accept may succeed.
-    return isinstance(error, ConnectionAbortedError | InterruptedError) or error.errno in (23, 24, 12)
+def _parse_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(content[: len(content) - len(content) % found.itemsize])
+    return found.tolist()
 
 
 def _is_trusted(connection: socket.socket) -> bool:
@@ -157,82 +238,3 @@ def _is_trusted(connection: socket.socket) -> bool:
         return True
     logger.warning("a caller was turned away", extra=fields(uid=uid, pid=pid))
     return False
-
-
-def _is_gone(connection: socket.socket) -> bool:
-    connection.settimeout(0)
-    try:
-        return connection.recv(1, socket.MSG_PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    finally:
-        connection.settimeout(_READ_TIMEOUT_S)
-
-
-def _send(connection: socket.socket, answer: Answer) -> None:
-    # The caller may be gone: then nobody wants the answer.
-    with suppress(OSError):
-        connection.sendall(bytes([answer.status]) + len(answer.text).to_bytes(4, "big") + answer.text)
-
-
-@contextmanager
-def _receive(connection: socket.socket) -> Iterator[Caller | None]:
-    """Give the call that comes on `connection`; None when it speaks another version. Closes its descriptor at the end.
-
-    Raises:
-        InputError: it is malformed.
-        OSError: the connection failed.
-    """
-    descriptors: list[int] = []
-    try:
-        start = _receive_start(connection, descriptors)
-        if start is None:
-            yield None
-            return
-        sizes = [int.from_bytes(start[at : at + 4], "big") for at in (len(MAGIC), len(MAGIC) + 4)]
-        environment_size, stdin_size = sizes[0], 0 if sizes[1] == UNREADABLE else sizes[1]
-        if environment_size > _ENVIRONMENT_MAX or stdin_size > _STDIN_MAX:
-            raise InputError("call", f"of {environment_size} and {stdin_size} octets is too long")
-        rest = _receive_rest(connection, start[_HEADER_SIZE:], environment_size + stdin_size)
-        yield Caller(
-            environment=_parse_environment(rest[:environment_size]),
-            stdin=None if sizes[1] == UNREADABLE else rest[environment_size:],
-            netns=descriptors[0] if descriptors else None,
-        )
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-def _receive_start(connection: socket.socket, descriptors: list[int]) -> bytes | None:
-    """Return at least the header; None when it is another version's. Descriptors that come are added to the list."""
-    space = socket.CMSG_SPACE(_DESCRIPTORS_MAX * 4)
-    start, ancillary, _, _ = connection.recvmsg(65536, space, socket.MSG_CMSG_CLOEXEC)
-    for level, kind, content in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            found = array.array("i")
-            found.frombytes(content[: len(content) - len(content) % found.itemsize])
-            descriptors.extend(found)
-    if len(descriptors) > 1:
-        raise InputError("call", f"came with {len(descriptors)} descriptors")
-    if start.startswith(MAGIC[: len(start)]):
-        start = _receive_rest(connection, start, _HEADER_SIZE)
-    return start if start.startswith(MAGIC) else None
-
-
-def _receive_rest(connection: socket.socket, received: bytes, size: int) -> bytes:
-    parts, length = [received], len(received)
-    while length < size:
-        part = connection.recv(65536)
-        if not part:
-            raise InputError("call", f"ended after {length} of {size} octets")
-        parts.append(part)
-        length += len(part)
-    return b"".join(parts)
-
-
-def _parse_environment(text: bytes) -> Mapping[str, str]:
-    pairs = (os.fsdecode(pair).partition("=") for pair in text.split(b"\0") if pair)
-    return {key: value for key, _, value in pairs}
