@@ -6,10 +6,10 @@ PYTEST := $(VENV)/python -m pytest
 MACHINES ?= $(shell test "$$(nproc)" -ge 2 && echo 2 || echo 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit netns lab lab-shell bench clean
+.PHONY: help demo test lint unit netns lab e2e lab-shell fuzz bench bench-cni install-cni bundle-cni uninstall-cni clean
 
 help: ## Say what the targets do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 .venv/.ready: setup.cfg pyproject.toml packaging/constraints.txt packaging/prepare
 	@packaging/prepare venv $(PYTHON)
@@ -37,13 +37,46 @@ lab: .venv/.ready ## SR-IOV VFs, eswitch and hardware offload: the lab's virtual
 	@packaging/prepare system lab
 	$(VENV)/python -m tests.lab --machines $(MACHINES) test
 
+e2e: .venv/.ready ## containerd makes and removes pods with the plugin, in namespaces of its own (root); logs in build/e2e
+	@packaging/prepare system e2e
+	$(PYTEST) tests/e2e/libcni tests/e2e/packaging
+	$(VENV)/python -m tests.e2e
+
 lab-shell: .venv/.ready ## A prompt in the lab's topology
 	@packaging/prepare system lab
 	$(VENV)/python -m tests.lab shell
 
-bench: .venv/.ready ## Side-by-side figures (each prints its ratio, spread and machine)
+# How long, in seconds. Inputs that broke something are kept in build/fuzz.
+FUZZ_SECONDS ?= 60
+
+fuzz: .venv/.ready ## One CNI call, fuzzed by coverage for FUZZ_SECONDS (60): executions, coverage, crashes
+	$(VENV)/pip install --quiet --disable-pip-version-check -c packaging/constraints.txt -e ".[fuzz]"
+	$(VENV)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+bench: bench-cni ## Side-by-side figures (each prints its ratio, spread and machine)
+
+bench-cni: .venv/.ready ## The CNI calls beside other plugins: on veth ends here, then on real VFs in the lab
 	@packaging/prepare system netns
+	@packaging/prepare system lab
 	$(VENV)/python -m tests.bench
+	$(VENV)/python -m tests.bench --place lab --turns 15 --rounds 3
+
+# DESTDIR is where the node's / is now, or a folder to be packed; CNI_PYTHON is the interpreter on the node.
+CNI_PYTHON ?= /usr/bin/python3
+CNI_DOC := $(DESTDIR)/usr/share/doc/dpukit
+
+install-cni: .venv/.ready ## Put the CNI executable, which needs nothing else, into DESTDIR/opt/cni/bin, an example into share/doc
+	$(VENV)/python -m cni.install --root "$(DESTDIR)/" --python "$(CNI_PYTHON)"
+	install -D -m 644 -t "$(CNI_DOC)" packaging/examples/*.example
+
+bundle-cni: .venv/.ready ## The same with an interpreter of its own, for a node without Python: DESTDIR/opt/dpukit/python (needs patchelf)
+	$(VENV)/python packaging/bundle "$(DESTDIR)/"
+	install -D -m 644 -t "$(CNI_DOC)" packaging/examples/*.example
+
+uninstall-cni: ## Take away what install-cni put there (attachments keep their records: DEL them first)
+	rm -f "$(DESTDIR)/opt/cni/bin/dpukit" "$(CNI_DOC)"/*.example
+	[ ! -e "$(DESTDIR)/opt/dpukit/python/made-by-packaging-bundle" ] || rm -rf "$(DESTDIR)/opt/dpukit/python"
+	[ ! -d "$(CNI_DOC)" ] || rmdir --ignore-fail-on-non-empty "$(CNI_DOC)"
 
 clean: ## Remove what was built here (the lab's cache in ~/.cache/dpukit stays)
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import marshal
+import re
 from pathlib import Path
 
 import pytest
 
 import cni.client
+from cni.carried import MARK
 from cni.install import find_library, install, render_executable
 from sriov.errors import InputError, KernelError
 
@@ -22,7 +25,35 @@ def test_the_executable_is_the_client_and_knows_its_library() -> None:
     ast.parse(text)
 
 
-@pytest.mark.parametrize("python", ["/opt/with blank/python3", "/" + "x" * 130])
+def test_the_executable_that_carries_its_library_names_no_folder_of_this_installation() -> None:
+    assert str(Path(cni.client.__file__).parents[1]).encode() not in render_executable(python=PYTHON)
+
+
+@pytest.mark.parametrize("python", [PYTHON, "/" + "p" * 170, "/p"])
+def test_the_first_line_has_the_head_read_and_the_head_the_client(python: str) -> None:
+    text = render_executable(python=python)
+    first = text.partition(b"\n")[0].decode()
+    found = re.fullmatch(r"#!(\S+) -ISc(import sys;exec\(open\(sys\.argv\[1\],\"rb\"\)\.read\( *(\d+)\)\))", first)
+    assert found is not None
+    assert (found[1], len(first) < (255 if len(python) > 60 else 127)) == (python, True)
+    ast.parse(found[2])
+    head = text[: int(found[3])]
+    ast.parse(head)
+    (size, source, code) = (
+        int(number) for number in re.findall(r"read\( *(\d+)\)\[-(\d+):\], file\.read\((\d+)\)", head.decode())[0]
+    )
+    client = text[:size][-source:].decode()
+    assert client.startswith(Path(cni.client.__file__).read_text(encoding="utf-8"))
+    assert size == len(head) + source
+    assert marshal.loads(text[size : size + code]) == compile(client, "cni/client.py", "exec", dont_inherit=True)  # noqa: S302
+    assert text[size + code :].startswith(MARK)
+
+
+def test_two_executables_of_one_installation_are_equal() -> None:
+    assert render_executable(python=PYTHON) == render_executable(python=PYTHON)
+
+
+@pytest.mark.parametrize("python", ["/opt/with blank/python3", "/" + "x" * 250, "python3"])
 def test_an_interpreter_that_fits_no_first_line_is_refused(python: str) -> None:
     with pytest.raises(InputError, match="does not fit a script's first line"):
         render_executable(python=python, library=())
