@@ -48,15 +48,14 @@ class Job:
 
 def run(machine: Machine, store: Store, module: Path, job: Job, limit: float) -> int:
     """Boot, do the job, return its exit code."""
-    with output_folder() as output:
+    with output_folder() as output, byte_code_folder(store, output) as python:
         if output.name != "lab":
             store.progress.say(f"another run is going on; this one's results go to {output}")
-        return _run(machine, store, module, job, output, limit)
+        return _run(machine, store, (module, python), job, output, limit)
 
 
-def _run(machine: Machine, store: Store, module: Path, job: Job, output: Path, limit: float) -> int:
-    python = store.root / "python"
-    python.mkdir(exist_ok=True)
+def _run(machine: Machine, store: Store, given: tuple[Path, Path], job: Job, output: Path, limit: float) -> int:
+    module, python = given
     (output / "job.json").write_text(json.dumps(asdict(job)))
     console = output / "console.log"
     shares = (
@@ -82,17 +81,42 @@ def _run(machine: Machine, store: Store, module: Path, job: Job, output: Path, l
 @contextlib.contextmanager
 def output_folder() -> Iterator[Path]:
     """Hold an empty folder for the results of one run: the first of build/lab, build/lab-2 ... that no other run holds."""
-    OUTPUT.mkdir(exist_ok=True)
+    with _first_free(OUTPUT) as folder:
+        if folder.exists():
+            shutil.rmtree(folder)
+        (folder / "logs").mkdir(parents=True)
+        yield folder
+
+
+@contextlib.contextmanager
+def byte_code_folder(store: Store, output: Path) -> Iterator[Path]:
+    """Hold a folder for the byte code that one machine's Python keeps from run to run.
+
+    Two machines would not see each other's writes whole; nor are those whole of a machine that was killed: one that left no
+    exit code in `output`.
+    """
+    with _first_free(store.root / "byte-code") as folder:
+        unfinished = folder.with_suffix(".unfinished")
+        if unfinished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        unfinished.touch()
+        folder.mkdir(exist_ok=True)
+        yield folder
+        if (output / "exit").exists():
+            unfinished.unlink()
+
+
+@contextlib.contextmanager
+def _first_free(parent: Path) -> Iterator[Path]:
+    """Hold the first of lab, lab-2 ... below a folder that no other run holds."""
+    parent.mkdir(exist_ok=True)
     for number in itertools.count(1):
-        folder = OUTPUT / ("lab" if number == 1 else f"lab-{number}")
+        folder = parent / ("lab" if number == 1 else f"lab-{number}")
         with folder.with_suffix(".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            if folder.exists():
-                shutil.rmtree(folder)
-            (folder / "logs").mkdir(parents=True)
             yield folder
             return
 
