@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
+CORES := $(shell test "$$(nproc)" -ge 2 && echo 2 || echo 1)
 # Virtual machines the lab's suite is dealt out to: each boots once and keeps about one core busy.
-MACHINES ?= $(shell test "$$(nproc)" -ge 2 && echo 2 || echo 1)
+MACHINES ?= $(CORES)
+# Processes the tests in namespaces are dealt out to: each waits for the kernel half of its time.
+WORKERS ?= $(CORES)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit netns lab e2e lab-shell fuzz bench bench-cni install-cni bundle-cni uninstall-cni clean
@@ -31,7 +34,7 @@ unit: .venv/.ready ## Decisions on values: no root, no sockets, < 30 s
 
 netns: .venv/.ready ## Real kernel, real OVS in private namespaces (root)
 	@packaging/prepare system netns
-	$(PYTEST) tests/netns tests/contract
+	$(PYTEST) --numprocesses $(WORKERS) tests/netns tests/contract
 
 lab: .venv/.ready ## SR-IOV VFs, eswitch and hardware offload: the lab's virtual machine, one boot per core (MACHINES)
 	@packaging/prepare system lab
