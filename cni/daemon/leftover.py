@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from cni.attachment import Kind, Phase, Record
+from cni.observe import is_same_netns
 from cni.pace import Pace
 from cni.restore import Node, delegation_of, is_left_over, release
 from sriov.errors import DpuError
@@ -54,14 +55,27 @@ def find_leftover(record: Record, node: Node) -> Leftover | None:
     if record.boot != node.boot:
         return Leftover.EARLIER_BOOT
     if not node.records.is_owner(record):
-        return Leftover.ADDRESSES
+        return None if _has_lost_its_link(record, node) else Leftover.ADDRESSES
     if record.phase is not Phase.DONE:
         return Leftover.UNFINISHED
     # What sysfs tells at once, for almost all of them: the VF is in its pod.
-    sysfs = node.sysfs
-    if record.kind is Kind.NETDEV and sysfs.find_driver(record.vf) and sysfs.find_netdev(record.vf) is None:
+    if record.kind is Kind.NETDEV and _is_away(record, node):
         return None
     return Leftover.IN_NO_POD if is_left_over(record, node=node) else None
+
+
+def _is_away(record: Record, node: Node) -> bool:
+    """Tell whether the VF has a network device, and not in the node's own namespace."""
+    return node.sysfs.find_driver(record.vf) is not None and node.sysfs.find_netdev(record.vf) is None
+
+
+def _has_lost_its_link(record: Record, node: Node) -> bool:
+    """Tell whether somebody has removed the file that says whose the VF is, while a pod has it, and its addresses."""
+    if record.phase is not Phase.DONE or node.records.find_owner(record.vf) is not None:
+        return False
+    if record.kind is Kind.USERSPACE:
+        return is_same_netns(record.netns, record.netns_inode)
+    return _is_away(record, node)
 
 
 def settle(record: Record, node: Node) -> Settled | None:

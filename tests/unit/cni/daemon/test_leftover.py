@@ -71,11 +71,19 @@ def test_of_one_whose_vf_has_another_owner_only_the_addresses_are_left(node: Nod
     assert node.records.read_all() == (other,)
 
 
-def test_of_one_whose_vf_is_restored_only_the_addresses_are_left(node: Node) -> None:
+def test_of_one_whose_vf_is_restored_only_the_addresses_are_left(node: Node, sysfs: FakeSysfs) -> None:
+    sysfs.place_netdev(VF, "vf0")
     node.records.write(RECORD)
     node.records.disown(RECORD)
     assert settle(RECORD, node) == Settled(Leftover.ADDRESSES, None, 0)
     assert node.records.read_all() == ()
+
+
+def test_one_whose_link_somebody_removed_keeps_its_addresses_while_its_vf_is_in_the_pod(node: Node) -> None:
+    node.records.write(RECORD)
+    node.records.disown(RECORD)
+    assert (find_leftover(RECORD, node), settle(RECORD, node)) == (None, None)
+    assert node.records.find(RECORD.attachment) == RECORD
 
 
 def test_one_whose_addresses_cannot_be_released_stays_and_says_why(node: Node) -> None:
