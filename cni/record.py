@@ -18,14 +18,14 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cni.attachment import Record, parse_record, render_record
 from cni.request import AttachmentId
 from cni.result import RecordError
-from sriov.durable import replace_file, sync_folder
+from sriov.durable import draft_prefix, replace_file, sync_folder
 from sriov.errors import BusyError, InputError, KernelError
 from sriov.model import PciAddress
 
@@ -117,7 +117,9 @@ class Records:
         with _told(path, "remove the record"):
             path.unlink(missing_ok=True)
             sync_folder(self._attachments)
-        self.sweep()
+        # What else there may be of this one; looking through all the others' is the daemon's.
+        drafts = [draft for draft in self._attachments.iterdir() if draft.name.startswith(draft_prefix(path))]
+        self._remove_drafts([self._vfs / f".{record.vf}", *drafts])
 
     def sweep(self) -> None:
         """Remove what writers that died have left half done; nothing while somebody writes.
@@ -125,15 +127,18 @@ class Records:
         Raises:
             KernelError: the disk refused.
         """
-        if not self._attachments.exists():
-            return
+        if self._attachments.exists():
+            self._remove_drafts([*self._attachments.glob(".*"), *self._vfs.iterdir()])
+
+    def _remove_drafts(self, paths: Iterable[Path]) -> None:
+        """Remove those of these that are drafts, or lead nowhere."""
         exclusive = fcntl.LOCK_EX | fcntl.LOCK_NB
         with (
             _told(self._attachments, "remove drafts"),
             suppress(BlockingIOError),
             _flocked(self._attachments, exclusive),
         ):
-            for path in (*self._attachments.glob(".*"), *self._vfs.iterdir()):
+            for path in paths:
                 if path.name.startswith(".") or not path.exists():
                     path.unlink(missing_ok=True)
 

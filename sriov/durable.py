@@ -25,7 +25,7 @@ def replace_file(path: Path, text: str | bytes, *, mode: int = 0o600, synced: bo
         OSError: the disk refused; the caller knows what was to be written and tells it.
     """
     # Not tempfile, whose import takes longer than the write.
-    fresh = path.with_name(f".{path.name[:40]}.{os.urandom(6).hex()}")
+    fresh = path.with_name(f"{draft_prefix(path)}{os.urandom(6).hex()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -41,6 +41,11 @@ def replace_file(path: Path, text: str | bytes, *, mode: int = 0o600, synced: bo
         raise
     if synced:
         sync_folder(path.parent)
+
+
+def draft_prefix(path: Path) -> str:
+    """Return how the names begin under which a file for `path` is written first; of a killed writer one may be left."""
+    return f".{path.name[:40]}."
 
 
 def sync_folder(folder: Path) -> None:

@@ -182,11 +182,14 @@ def test_nothing_is_swept_while_somebody_writes(records: Records, tmp_path: Path
         assert left(tmp_path) == drafts
 
 
-def test_forgetting_an_attachment_sweeps(records: Records, tmp_path: Path, drafts: set[str]) -> None:
-    assert drafts
+def test_forgetting_an_attachment_takes_its_own_drafts_along(
+    records: Records, tmp_path: Path, drafts: set[str]
+) -> None:
+    (tmp_path / "state/attachments/.c2-net1.json.abc").write_text("{")
+    (tmp_path / f"state/vfs/.{VF}").symlink_to("../attachments/c2-net1.json")
     records.disown(OTHER)
     records.remove(OTHER)
-    assert left(tmp_path) == set()
+    assert left(tmp_path) == drafts - {"attachments/c2-net1.json", f"vfs/{VF}"}
 
 
 def test_a_state_folder_that_never_was_has_nothing_to_sweep(records: Records, tmp_path: Path) -> None:
