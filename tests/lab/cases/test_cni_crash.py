@@ -172,9 +172,9 @@ def survive(bench: Bench, verb: str, seed: int) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
-def test_a_worker_killed_after_any_step_loses_no_vf(bench: Bench, verb: str) -> None:
+def test_a_worker_killed_after_any_step_loses_no_vf(bench: Bench, verb: str, figure: Callable[[str], None]) -> None:
     steps = survive(bench, verb, seed=1)
-    print(f"{verb}: {len(steps)} system-changing steps, killed before the first and after each: {len(steps) + 1} runs")
+    figure(f"{verb}: {len(steps)} system-changing steps, killed before the first and after each: {len(steps) + 1} runs")
     print(f"{verb}: {', '.join(steps)}")
 
 

@@ -99,16 +99,24 @@ def node(machine: Node) -> Iterator[Node]:
         machine.clean_up()
 
 
-def test_pods_at_once_have_their_vfs_as_asked_and_give_them_back_as_they_were(node: Node) -> None:
+def test_pods_at_once_have_their_vfs_as_asked_and_give_them_back_as_they_were(node: Node, lab: Lab) -> None:
     vfs = node.devices.vfs[:AT_ONCE]
-
-    def live(vf: str) -> tuple[object, object, object]:
-        sandbox = node.run_pod(vf)
-        interface = node.interface(sandbox)
-        assert interface is not None
-        node.end_pod(sandbox)
-        return interface["parentdev"], interface["mtu"], "UP" in interface["flags"]
-
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        assert list(pool.map(live, vfs)) == [(vf, 1400, True) for vf in vfs]
+        sandboxes = list(pool.map(node.run_pod, vfs))
+        for sandbox, vf in zip(sandboxes, vfs, strict=True):
+            interface = node.interface(sandbox)
+            assert interface is not None
+            assert (interface["parentdev"], interface["mtu"]) == (vf, 1400)
+            assert "UP" in interface["flags"]
+        assert [asked_of_pf(lab.hosts[0], vf) for vf in range(AT_ONCE)] == [(7, 3, False, True)] * AT_ONCE
+        assert len(node.devices.look()) == VFS - AT_ONCE
+        list(pool.map(node.end_pod, sandboxes))
     assert len(node.devices.look()) == VFS
+
+
+def asked_of_pf(host: Host, vf: int) -> tuple[int, int, bool, bool]:
+    """Return a VF's VLAN, its priority, whether the PF checks its address, and whether it trusts it."""
+    (pf,) = netns.show(f"ip -d link show {host.netdev}")
+    kept = next(entry for entry in pf["vfinfo_list"] if entry["vf"] == vf)
+    vlan = kept["vlan_list"][0]
+    return int(vlan.get("vlan", 0)), int(vlan.get("qos", 0)), bool(kept["spoofchk"]), bool(kept["trust"])

@@ -237,9 +237,9 @@ def survive(bench: Bench, what: str, seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("what", ["ADD", "DEL", "ADD with IPAM empty"])
-def test_a_worker_killed_after_any_step_loses_nothing(bench: Bench, what: str) -> None:
+def test_a_worker_killed_after_any_step_loses_nothing(bench: Bench, what: str, figure: Callable[[str], None]) -> None:
     for seed in range(rounds()):
         steps = survive(bench, what, seed)
     runs = rounds() * (len(steps) + 1)
-    print(f"{what}: {len(steps)} system-changing steps, killed before the first and after each: {runs} runs")
+    figure(f"{what}: {len(steps)} system-changing steps, killed before the first and after each: {runs} runs")
     print(f"{what}: {', '.join(steps)}")

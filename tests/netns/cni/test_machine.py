@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -407,7 +407,7 @@ def _unshare() -> None:
         raise OSError(ctypes.get_errno(), "unshare")
 
 
-def test_no_order_of_calls_and_deaths_loses_a_vf() -> None:
+def test_no_order_of_calls_and_deaths_loses_a_vf(figure: Callable[[str], None]) -> None:
     if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("cannot make network namespaces here")
     chosen = settings(stateful_step_count=12, suppress_health_check=list(HealthCheck), database=None)
@@ -420,4 +420,4 @@ def test_no_order_of_calls_and_deaths_loses_a_vf() -> None:
             run_state_machine_as_test(Calls, settings=chosen)
 
     crashing.call(run)
-    print(f"{chosen.max_examples} examples of up to {chosen.stateful_step_count} steps")
+    figure(f"state machine: {chosen.max_examples} examples of up to {chosen.stateful_step_count} steps")
