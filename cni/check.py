@@ -48,7 +48,7 @@ def check(request: Request, netns: int | None, node: Node) -> None:
         raise InputError("prevResult", "is missing", hint="the runtime gives CHECK what ADD answered")
     pod_netns = check_pod_netns(netns, request.netns, override=False)
     record = node.records.find(request.attachment)
-    delegation = delegation_for(request, deadline_s=node.ipam_deadline_s)
+    delegation = delegation_for(request, deadline_s=node.ipam_left_s)
     with delegation.start(Verb.CHECK) if delegation else nullcontext() as running:
         wrong = list(_differences_of_record(request, config, record, netns=pod_netns))
         if record is not None and not wrong:

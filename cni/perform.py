@@ -159,8 +159,9 @@ def _delete(request: Request, caller: Caller, node: Node) -> None:
     wait_s = node.pace.left(at_most=LOCK_TIMEOUT_S)
     with node.records.lock(vf, timeout_s=wait_s) if vf else nullcontext():
         node.pace.lap("lock")
+        node.pace.check()
         record = node.records.find(request.attachment)
-        delegation = delegation_for(request, deadline_s=node.ipam_deadline_s)
+        delegation = delegation_for(request, deadline_s=node.ipam_left_s)
         if record is not None:
             if record.vf != vf:
                 raise BusyError(f"VF {record.vf}", "was attached while DEL began", hint="call DEL again")
@@ -168,7 +169,7 @@ def _delete(request: Request, caller: Caller, node: Node) -> None:
                 record,
                 node=node,
                 netns=find_pod_netns(caller.netns),
-                delegation=delegation or delegation_of(record, deadline_s=node.ipam_deadline_s),
+                delegation=delegation or delegation_of(record, deadline_s=node.ipam_left_s),
             )
             return
         if delegation is not None:
@@ -190,11 +191,11 @@ def _collect(request: Request, node: Node) -> None:
                 with node.records.lock(record.vf, timeout_s=node.pace.left(at_most=LOCK_TIMEOUT_S)):
                     # What changed while we waited is somebody else's work.
                     if node.records.find(record.attachment) == record:
-                        again = delegation_of(record, deadline_s=node.ipam_deadline_s)
+                        again = delegation_of(record, deadline_s=node.ipam_left_s)
                         release(record, node=node, netns=None, delegation=again)
             except DpuError as error:
                 errors.append(error)
-    delegation = delegation_for(request, deadline_s=node.ipam_deadline_s)
+    delegation = delegation_for(request, deadline_s=node.ipam_left_s)
     if delegation is not None:
         delegation.run(Verb.GC)
     if errors:
@@ -203,6 +204,6 @@ def _collect(request: Request, node: Node) -> None:
 
 def _check_status(request: Request, node: Node) -> None:
     node.records.check_writable()
-    delegation = delegation_for(request, deadline_s=node.ipam_deadline_s)
+    delegation = delegation_for(request, deadline_s=node.ipam_left_s)
     if delegation is not None:
         delegation.run(Verb.STATUS)

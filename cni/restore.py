@@ -58,6 +58,11 @@ class Node:
     pace: Pace = field(default_factory=Pace, compare=False)
     """How the call at hand goes: each has its own."""
 
+    @property
+    def ipam_left_s(self) -> float:
+        """How long a delegated plugin may take from now on, within the call at hand."""
+        return self.pace.left(at_most=self.ipam_deadline_s)
+
 
 def release(record: Record, *, node: Node, netns: int | None, delegation: Delegation | None) -> None:
     """Undo one attachment and forget it; harmless when its VF is somebody else's by now, or when done before.

@@ -185,18 +185,40 @@ def test_ipam_that_hangs_is_ended_at_its_deadline(idle_node: Node) -> None:
     assert (node.vf_link(), node.leftovers()) == (before, [])
 
 
-def call_here(node: Node, config: dict[str, object], pod: Namespace, *, deadline_s: float) -> dict[str, object]:
+def test_no_verb_waits_for_ipam_beyond_its_own_deadline(idle_node: Node) -> None:
+    node, pod = idle_node, idle_node.pod()
+    before, config = node.vf_link(), own(node)
+    given = {"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.7/24"}]}
+    assert node.call("ADD", config, netns=pod.path, **plugin(node, f"echo '{json.dumps(given)}'")).status == 0
+    plugin(node, "sleep 100")
+    began = time.monotonic()
+    for verb in ("STATUS", "GC", "DEL"):
+        valid = [{"containerID": "c1", "ifname": "net1"}]
+        document = {**config, "cniVersion": "1.1.0", "cni.dev/valid-attachments": valid}
+        said = call_here(node, document, pod, verb=verb, deadline_s=60, pace_s=3)
+        assert "gave no answer in" in str(said["msg"]), (verb, said)
+    assert time.monotonic() - began < 50
+    # The VF is home; the record stays for the addresses.
+    assert (node.vf_link(), node.leftovers() != []) == (before, True)
+    assert node.call("DEL", config, netns=pod.path, **plugin(node, "exit 0")).status == 0
+    assert node.leftovers() == []
+
+
+def call_here(
+    node: Node, config: dict[str, object], pod: Namespace, *, deadline_s: float, verb: str = "ADD", pace_s: float = 90
+) -> dict[str, object]:
     script = (
         "import os, sys\n"
         "from dataclasses import replace\n"
         "from pathlib import Path\n"
+        "from cni.pace import Pace\n"
         "from cni.perform import Caller, perform, read_node\n"
         f"node = read_node(sysfs=Path({str(node.sysfs.root)!r}), state=Path({str(node.state)!r}))\n"
         f"netns = os.open({pod.path!r}, os.O_RDONLY)\n"
         f"caller = Caller(dict(os.environ), {json.dumps(config).encode()!r}, netns)\n"
-        f"sys.stdout.buffer.write(perform(caller, replace(node, ipam_deadline_s={deadline_s})).text)\n"
+        f"sys.stdout.buffer.write(perform(caller, replace(node, ipam_deadline_s={deadline_s}), pace=Pace(deadline_s={pace_s})).text)\n"
     )
-    return json.loads(node.run_python(script, netns=pod.path, CNI_COMMAND="ADD", CNI_PATH=str(node.folder / "bin")))
+    return json.loads(node.run_python(script, netns=pod.path, CNI_COMMAND=verb, CNI_PATH=str(node.folder / "bin")))
 
 
 def test_a_networks_log_file_has_its_calls_and_no_others(node: Node) -> None:
