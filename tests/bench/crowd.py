@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.bench.call import Call
 from tests.bench.cni import ALONE, FLOOR, SERVED, Bench, BenchError
@@ -14,6 +15,7 @@ from tests.bench.paired import percentile
 from tests.bench.place import Device
 
 BOUND = 3.0
+BOUND_MIB = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,16 @@ def run(bench: Bench, *, rounds: int) -> None:
             )
             results = [_measure(one, devices, rounds=1 if one.name == ALONE else rounds) for one in contenders]
             print("\n".join(line for result in results for line in _render(result, results)), flush=True)
+        peak = _peak_mib(daemon)
+        verdict = "held" if peak <= BOUND_MIB else "MISSED"
+        print(f"dpukit-node: {peak:.1f} MiB resident at most   bound {BOUND_MIB}: {verdict}", flush=True)
+
+
+def _peak_mib(process: int) -> float:
+    """The most that a process has had resident (man 5 proc_pid_status, VmHWM)."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 @dataclass(frozen=True, slots=True)
