@@ -11,7 +11,6 @@ import json
 import os
 import random
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,16 +19,14 @@ from typing import Any
 
 import pytest
 
-from cni.attachment import Record
-from cni.daemon.leftover import Settled, settle
 from cni.perform import Caller, perform, read_node
 from cni.restore import Node
-from sriov.errors import BusyError
 from tests import crashing
 from tests.lab import netns
 from tests.lab.cases.conftest import remove_pod
 from tests.lab.model import Host, Lab
 from tests.lab.vf import home_netdev
+from tests.reconciling import reconcile
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -40,26 +37,6 @@ WANTED: Mapping[str, Any] = {
     "mac": "0a:58:0a:01:01:02", "vlan": 7, "vlanQoS": 3, "mtu": 1400, "spoofchk": "off", "trust": "on",
     "ipam": {"type": "host-local", "dataDir": "/run/cni-crash/ipam", "ranges": [[{"subnet": "10.9.0.0/24"}]]},
 }  # fmt: skip
-
-
-def reconcile(machine: Node) -> None:
-    """Do what the daemon does at its start, and then ever again."""
-    machine.records.sweep()
-    for record in machine.records.read_all():
-        assert isinstance(record, Record)
-        settled = settle_in_time(record, machine)
-        assert settled is None or settled.error is None, settled
-
-
-def settle_in_time(record: Record, machine: Node) -> Settled | None:
-    """Come again, as the daemon does, while the dead worker's IPAM plugin is still at work."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return settle(record, machine)
-        except BusyError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
 
 @dataclass(frozen=True)

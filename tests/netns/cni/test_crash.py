@@ -7,20 +7,17 @@ import json
 import os
 import random
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import pytest
 
-from cni.attachment import Record
-from cni.daemon.leftover import Settled, settle
 from cni.perform import Caller, perform, read_node
 from cni.restore import Node as Machine
-from sriov.errors import BusyError
 from tests import crashing
 from tests.netns.cni.conftest import IPAM_PATH, Namespace, Node
 from tests.netns.cni.livesysfs import LiveSysfs
+from tests.reconciling import reconcile
 
 pytestmark = [
     pytest.mark.netns,
@@ -40,26 +37,6 @@ EMPTY = f"""#!/bin/sh
 case $CNI_COMMAND in ADD) sleep 0.1; exit 1 ;; GC) exit 0 ;; esac
 exec {IPAM_PATH}/host-local
 """
-
-
-def reconcile(machine: Machine) -> None:
-    """Do what the daemon does at its start, and then ever again."""
-    machine.records.sweep()
-    for record in machine.records.read_all():
-        assert isinstance(record, Record)
-        settled = settle_in_time(record, machine)
-        assert settled is None or settled.error is None, settled
-
-
-def settle_in_time(record: Record, machine: Machine) -> Settled | None:
-    """Come again, as the daemon does, while the dead worker's IPAM plugin is still at work."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return settle(record, machine)
-        except BusyError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
 
 @dataclass(frozen=True)

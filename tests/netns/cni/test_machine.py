@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from cni.attachment import Record
-from cni.daemon.leftover import settle
 from cni.perform import Answer, Caller, perform, read_node
 from cni.restore import Node as Machine
 from sriov.kernel import netns as namespaces
@@ -36,6 +35,7 @@ from tests import crashing
 from tests.fakes.sysfs import FakePf, FakeSysfs, FakeVf
 from tests.netns.cni.conftest import PF, VFS
 from tests.netns.cni.livesysfs import Device, LiveSysfs, read_devices
+from tests.reconciling import reconcile
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(3600)]
 
@@ -51,15 +51,6 @@ vfs = st.integers(0, COUNT - 1)
 slots = st.integers(0, PODS - 1)
 macs = st.sampled_from(["", "0a:58:0a:00:00:01", "0a:58:0a:00:00:02"])
 mtus = st.sampled_from([None, 1400])
-
-
-def reconcile(machine: Machine) -> int:
-    """Do what the daemon does at its start, and then ever again. Return how many attachments were left over."""
-    machine.records.sweep()
-    records = [record for record in machine.records.read_all() if isinstance(record, Record)]
-    settled = [found for record in records if (found := settle(record, machine)) is not None]
-    assert [found.error for found in settled if found.error is not None] == []
-    return len(settled)
 
 
 @dataclass(frozen=True)
