@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -158,6 +156,8 @@ class Records:
         Raises:
             KernelError: it could not.
         """
+        import tempfile  # for STATUS only: it brings along every compression there is
+
         self.prepare()
         with (
             _told(self._attachments, "write there"),
@@ -272,6 +272,8 @@ def _file_name(attachment: AttachmentId) -> str:
     plain = str(attachment)
     if _PLAIN_IFNAME.fullmatch(attachment.ifname) and len(plain) <= _PLAIN_LENGTH_MAX:
         return f"{plain}.json"
+    import hashlib  # for strange names only
+
     both = f"{attachment.container}/{attachment.ifname}".encode()
     # Longer than any interface name, so that the two forms cannot meet.
     return f"{attachment.container[:100]}-{hashlib.sha256(both).hexdigest()[:40]}.json"
