@@ -55,11 +55,19 @@ class VethDevices:
         It has the name then that it had in the pod, or ``devN`` where that is taken (``default_device_exit_net()``).
         """
         taken = _names()
+        self._follow(taken)
         name = next(name for name in (IFNAME, *(f"dev{number}" for number in range(99))) if name not in taken)
         # The tree first: whoever is told of the move by the kernel looks there at once.
         self._sysfs.place_netdev(vf, name)
         words = ("ip", "link", "set", IFNAME, "netns", str(os.getpid()), "name", name)
         subprocess.run(["nsenter", f"--net={netns}", *words], check=True)
+
+    def _follow(self, names: set[str]) -> None:
+        """Let the tree show those VFs under their own names that were restored since."""
+        for number, vf in enumerate(self._vfs):
+            own = f"vf{number}"
+            if own in names and not (self._sysfs.root / "class/net" / own).exists():
+                self._sysfs.place_netdev(vf, own)
 
     def settle(self) -> None:
         """Let the tree show the VFs under their own names again, as sysfs does by itself."""
