@@ -34,7 +34,8 @@ unit: .venv/.ready ## Decisions on values: no root, no sockets, < 30 s
 
 netns: .venv/.ready ## Real kernel, real OVS in private namespaces (root)
 	@packaging/prepare system netns
-	$(PYTEST) --numprocesses $(WORKERS) tests/netns tests/contract
+	$(PYTEST) -m forks tests/netns
+	$(PYTEST) -m "not forks" --numprocesses $(WORKERS) tests/netns tests/contract
 
 lab: .venv/.ready ## SR-IOV VFs, eswitch and hardware offload: the lab's virtual machine, one boot per core (MACHINES)
 	@packaging/prepare system lab

@@ -4,7 +4,7 @@ The process is traced (man 2 ptrace), so the step is a system call that has chan
 whichever library: nothing in the code under test knows of it. A step counts when the call has succeeded: a netlink
 message other than a question, a file made, written, synced, renamed or removed, a process started; and once per started
 process the wait for what it says. Other threads and started processes run on, as they do when a worker is killed.
-x86-64 only.
+x86-64 only. For a process that has one thread only: a fork of one with more may wait for ever for what another thread had.
 """
 
 from __future__ import annotations
@@ -140,7 +140,12 @@ def _follow(child: int, kill_after: int | None) -> Run:
         # Killed meanwhile: its end is what the next wait tells.
         with suppress(ProcessLookupError):
             _trace(_SYSCALL, child, signalled)
-        _, status = os.waitpid(child, 0)
+        try:
+            _, status = os.waitpid(child, 0)
+        except BaseException as error:
+            # It came to nothing any more, and somebody lost patience: where it is tells why.
+            error.add_note(f"process {child} after {steps.done} is at\n{_whereabouts(child)}")
+            raise
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
             return Run(tuple(steps.done), killed=True)
@@ -150,6 +155,12 @@ def _follow(child: int, kill_after: int | None) -> Run:
         signalled = 0 if os.WSTOPSIG(status) == _STOP_OF_SYSCALL else os.WSTOPSIG(status)
         if not signalled and steps.advance() and len(steps.done) == kill_after:
             os.kill(child, signal.SIGKILL)
+
+
+def _whereabouts(process: int) -> str:
+    folder = Path(f"/proc/{process}")
+    files = [*folder.glob("task/*/syscall"), *folder.glob("task/*/stack")]
+    return "\n".join(f"{file.relative_to(folder)}: {file.read_text()}" for file in files)
 
 
 class _Steps:

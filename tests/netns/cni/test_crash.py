@@ -21,6 +21,7 @@ from tests.reconciling import reconcile
 
 pytestmark = [
     pytest.mark.netns,
+    pytest.mark.forks,
     pytest.mark.usefixtures("ipam"),
     pytest.mark.skipif(not crashing.is_possible(), reason="system calls of this machine are not known"),
     pytest.mark.timeout(300),

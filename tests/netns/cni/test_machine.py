@@ -37,7 +37,7 @@ from tests.netns.cni.conftest import PF, VFS
 from tests.netns.cni.livesysfs import Device, LiveSysfs, read_devices
 from tests.reconciling import reconcile
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.netns, pytest.mark.forks, pytest.mark.timeout(3600)]
 
 COUNT = 2
 """VFs: enough to race for one and to be mistaken for the other."""
